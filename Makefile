@@ -1,0 +1,29 @@
+# `make` alone prints this help.
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -s -w -X example.com/library/internal/cli.version=$(VERSION)
+
+help: ## print this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build static programs into bin/
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+run: build ## start the library on an embedded server, as instance worker1
+	bin/lendingd --embedded worker1
+
+test: ## run all tests, on a real redis-server too where the machine has one
+	@command -v redis-server >/dev/null || [ "$$CI" = true ] || \
+		echo 'No redis-server here: everything that needs a real one is left out; "apt-get install redis-server" brings it.'
+	go test ./...
+
+race: ## run all tests with the race detector
+	go test -race ./...
+
+lint: ## check formatting, vet, staticcheck, and that go.mod is tidy
+	@test -z "$$(gofmt -l .)" || { echo 'not formatted (gofmt -w):'; gofmt -l .; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
+	go mod tidy -diff
+
+.PHONY: help build run test race lint
+.DEFAULT_GOAL := help

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"example.com/library/internal/cli"
+	"example.com/library/lending"
+	"example.com/library/library"
+	"example.com/library/shelving"
+
+	urfave "github.com/urfave/cli/v2"
+)
+
+// The places that the shelving service knows; the lending service's are in lending.Place.
+const (
+	onShelves lending.Place = "shelves"
+	toShelves lending.Place = "to_shelves"
+)
+
+func bookCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:        "book",
+		Usage:       "show where a book is",
+		ArgsUsage:   "BOOK",
+		Description: "A reader's loans are private: who has a book is shown only with --staff.",
+		Flags: append([]urfave.Flag{
+			cli.OutputFlag(), timeoutFlag(),
+			&urfave.BoolFlag{Name: "staff", EnvVars: []string{"LENDING_STAFF"}, Usage: "show who has it"},
+		}, cli.ConnectionFlags()...),
+		Action: lookUpBook,
+	}
+}
+
+func lookUpBook(c *urfave.Context) error {
+	names, err := cli.Names(c, 1, 1)
+	if err != nil {
+		return err
+	}
+	book, err := library.CleanName("book", names[0])
+	if err != nil {
+		return err
+	}
+	return atDesk(c, func(ctx context.Context, desk *desk) error {
+		where, err := desk.Where(ctx, book)
+		if err != nil {
+			return err
+		}
+		if where.Place == lending.WithOther {
+			// The two services share no data, so each is asked in turn. A book that is
+			// with neither is between them.
+			shelved, err := shelving.OnShelves(ctx, desk.rdb, desk.keys, book)
+			if err != nil {
+				return err
+			}
+			where.Place = toShelves
+			if shelved {
+				where.Place = onShelves
+			}
+		}
+		if !c.Bool("staff") {
+			where.User = ""
+		}
+		if c.String("output") == "json" {
+			return json.NewEncoder(c.App.Writer).Encode(where)
+		}
+		fmt.Fprintf(c.App.Writer, "%s %s\n", bold.Render(where.Book), describePlace(where))
+		return nil
+	})
+}
+
+func describePlace(where *lending.Whereabouts) string {
+	to, until := "", ""
+	if where.User != "" {
+		to = " to " + library.Plain(where.User)
+	}
+	if where.Due != (time.Time{}) {
+		until = ", due " + day(where.Due)
+	}
+	switch where.Place {
+	case lending.InFront:
+		return "is in front storage"
+	case lending.IsLent:
+		return "is lent" + to + until
+	case lending.OnWay:
+		return "is lent" + to + until + ", and on its way from the shelves"
+	case onShelves:
+		return "is on the shelves"
+	default:
+		return "is on its way to the shelves"
+	}
+}

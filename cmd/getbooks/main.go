@@ -1,0 +1,39 @@
+// Command getbooks asks the library for books, brings them back, and looks things up.
+package main
+
+import (
+	"time"
+
+	"example.com/library/internal/cli"
+
+	urfave "github.com/urfave/cli/v2"
+)
+
+func main() { cli.Main(app()) }
+
+func app() *urfave.App {
+	return &urfave.App{
+		Name:      "getbooks",
+		Usage:     "borrow books from the library and bring them back",
+		UsageText: "getbooks COMMAND [flags] NAMES…",
+		Description: `Examples:
+   getbooks request user1 alice-in-wonderland geb    borrow two books
+   getbooks return user1 geb                         bring one back
+   getbooks card user1                               what user1 holds
+   getbooks book geb                                 where a book is
+   ls | getbooks return user1 -                      names from standard input, one a line
+   getbooks request user1 -- --no-wait               a book called --no-wait
+
+Exit codes: 0 all done, 1 something is broken, 2 usage, 3 denied or refused, 4 partly,
+5 not known in time. Each flag has an environment variable, such as LENDING_ADDRESS.`,
+		Version:              cli.Version(),
+		EnableBashCompletion: true,
+		Commands: []*urfave.Command{
+			orderCommand("request"), orderCommand("return"), cardCommand(), bookCommand(), receiptCommand(), watchCommand(), cli.CompletionCommand(),
+		},
+	}
+}
+
+func timeoutFlag() urfave.Flag {
+	return &urfave.DurationFlag{Name: "timeout", Aliases: []string{"t"}, EnvVars: []string{"LENDING_TIMEOUT"}, Usage: "wait at most `DURATION`, such as 30s or 2h", Value: time.Minute}
+}

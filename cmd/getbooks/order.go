@@ -1,0 +1,195 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"example.com/library/internal/cli"
+	"example.com/library/lending"
+	"example.com/library/library"
+
+	"github.com/redis/go-redis/v9"
+	urfave "github.com/urfave/cli/v2"
+)
+
+func orderCommand(action lending.Action) *urfave.Command {
+	command := &urfave.Command{
+		Name:      string(action),
+		Usage:     "borrow books",
+		ArgsUsage: "USER BOOK…",
+		Description: `All free books are lent if the user's card has room for them, and else none. What is not in
+front storage is fetched from the shelves; the command waits until it is there.
+
+Examples:
+   getbooks request user1 alice-in-wonderland geb
+   getbooks request user1 geb --no-follow       do not wait for what must be fetched
+   getbooks request user1 geb --no-wait         print the request's id and go
+   getbooks request user1 "war, and peace" 紅楼夢  any name of 1 to 256 bytes`,
+		Flags: []urfave.Flag{
+			cli.OutputFlag(), timeoutFlag(),
+			&urfave.BoolFlag{Name: "no-wait", EnvVars: []string{"LENDING_NO_WAIT"}, Usage: "print the id right after sending, for getbooks receipt"},
+			&urfave.StringFlag{Name: "id", EnvVars: []string{"LENDING_ID"}, Usage: "send again under the `ID` of an earlier try; it takes effect once", DefaultText: "a new one"},
+		},
+		Action: func(c *urfave.Context) error { return placeOrder(c, action) },
+	}
+	if action == lending.Request {
+		command.Flags = append(command.Flags, &urfave.BoolFlag{
+			Name: "no-follow", EnvVars: []string{"LENDING_NO_FOLLOW"}, Usage: "stop at the decision, without waiting for what must be fetched",
+		})
+	} else {
+		command.Usage = "bring books back"
+		command.Description = `Each book is taken back if the user holds it and it is not still being fetched.
+
+Examples:
+   getbooks return user1 alice-in-wonderland geb
+   getbooks return user1 - < box.txt            a box of books, one name a line`
+	}
+	command.Flags = append(command.Flags, cli.ConnectionFlags()...)
+	return command
+}
+
+// placeOrder sends a request or a return and shows what becomes of it.
+func placeOrder(c *urfave.Context, action lending.Action) error {
+	names, err := cli.Names(c, 2, 0)
+	if err != nil {
+		return err
+	}
+	books, err := readBooks(names[1:], os.Stdin)
+	if err != nil {
+		return err
+	}
+	order, err := lending.NewOrder(action, names[0], books...)
+	if err != nil {
+		return cli.UsageError{Message: err.Error()}
+	}
+	if id := c.String("id"); id != "" {
+		if err := library.CheckID("id", id); err != nil {
+			return err
+		}
+		order.ID = id
+	}
+	return atDesk(c, func(ctx context.Context, desk *desk) error {
+		if c.Bool("no-wait") {
+			if err := desk.Send(ctx, order); err != nil {
+				return notKnown(c, order, err)
+			}
+			if c.String("output") == "json" {
+				return json.NewEncoder(c.App.Writer).Encode(map[string]string{"id": order.ID})
+			}
+			fmt.Fprintln(c.App.Writer, order.ID)
+			return nil
+		}
+		receipt, err := desk.Do(ctx, order)
+		if err != nil {
+			return notKnown(c, order, err)
+		}
+		return showReceipt(ctx, c, desk.Client, receipt, !c.Bool("no-follow"))
+	})
+}
+
+// readBooks takes "-" among the books for the lines of standard input.
+func readBooks(names []string, input io.Reader) ([]string, error) {
+	var books []string
+	read := false
+	for _, name := range names {
+		if name != "-" {
+			books = append(books, name)
+			continue
+		}
+		if read {
+			return nil, cli.UsageError{Message: "- (standard input) can be read only once"}
+		}
+		read = true
+		lines := bufio.NewScanner(input)
+		for lines.Scan() {
+			if book := strings.TrimSuffix(lines.Text(), "\r"); book != "" {
+				books = append(books, book)
+			}
+		}
+		if err := lines.Err(); err != nil {
+			return nil, cli.UsageError{Message: fmt.Sprintf("read books from standard input: %s", err)}
+		}
+	}
+	return books, nil
+}
+
+// A desk is where getbooks asks: a client, and the connection it uses.
+type desk struct {
+	*lending.Client
+	rdb  *redis.Client
+	keys library.Keys
+}
+
+// atDesk connects as the flags say, and calls f with a context that ends after
+// --timeout.
+func atDesk(c *urfave.Context, f func(context.Context, *desk) error) error {
+	ctx := c.Context
+	if timeout := c.Duration("timeout"); timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	} else if c.IsSet("timeout") {
+		return cli.UsageError{Message: "--timeout must be longer than 0"}
+	}
+	rdb, keys, err := cli.Connect(c)
+	if err != nil {
+		return err
+	}
+	defer rdb.Close()
+	if err := waitForServer(ctx, rdb); err != nil {
+		return err
+	}
+	client, err := lending.NewClient(rdb, keys.Library)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return f(ctx, &desk{client, rdb, keys})
+}
+
+// notKnown ends the program when an order's answer did not come.
+func notKnown(c *urfave.Context, order lending.Order, err error) error {
+	if !errors.Is(err, lending.ErrUnknown) {
+		return err
+	}
+	if c.String("output") == "json" {
+		if err := json.NewEncoder(c.App.Writer).Encode(lending.Receipt{
+			ID: order.ID, Action: order.Action, User: order.User, Outcome: "unknown", Books: []lending.Line{},
+		}); err != nil {
+			return err
+		}
+	}
+	return &cli.ExitError{Code: cli.ExitUnknown, Err: fmt.Errorf(
+		"%s %s: no answer came in time; it may still come: getbooks receipt %s --wait", order.Action, order.ID, order.ID)}
+}
+
+// waitForServer gives a server that is away a moment to come back.
+func waitForServer(ctx context.Context, rdb *redis.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, serverPatience)
+	defer cancel()
+	for {
+		err := rdb.Ping(ctx).Err()
+		switch {
+		case err == nil:
+			return nil
+		case library.KindOf(err) != library.Passing:
+			return fmt.Errorf("connect to %s: %w", library.Where(rdb), err)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w at %s: %w; nothing was sent; is it running? --address says where to look", cli.ErrNoServer, library.Where(rdb), err)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// serverPatience is how long getbooks waits for a server that does not answer at
+// all. Nothing was sent then, so there is nothing to lose by giving up.
+const serverPatience = 5 * time.Second

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"example.com/library/internal/cli"
+	"example.com/library/lending"
+	"example.com/library/library"
+
+	urfave "github.com/urfave/cli/v2"
+)
+
+func receiptCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:      "receipt",
+		Usage:     "show the answer to a request or return that was sent before",
+		ArgsUsage: "ID",
+		Description: `The exit code is the one the request or return would have had.
+
+Example:
+   getbooks receipt $(getbooks request user1 geb --no-wait) --wait`,
+		Flags: append([]urfave.Flag{
+			cli.OutputFlag(), timeoutFlag(),
+			&urfave.BoolFlag{Name: "wait", Aliases: []string{"w"}, EnvVars: []string{"LENDING_WAIT"}, Usage: "wait for the answer, and for the books to arrive"},
+		}, cli.ConnectionFlags()...),
+		Action: lookUpReceipt,
+	}
+}
+
+func lookUpReceipt(c *urfave.Context) error {
+	names, err := cli.Names(c, 1, 1)
+	if err != nil {
+		return err
+	}
+	id := names[0]
+	if err := library.CheckID("id", id); err != nil {
+		return err
+	}
+	return atDesk(c, func(ctx context.Context, desk *desk) error {
+		receipt, err := desk.Receipt(ctx, id)
+		if errors.Is(err, lending.ErrNoReceipt) && c.Bool("wait") {
+			receipt, err = desk.Wait(ctx, id)
+		}
+		if errors.Is(err, lending.ErrNoReceipt) || errors.Is(err, lending.ErrUnknown) {
+			return &cli.ExitError{Code: cli.ExitUnknown, Err: fmt.Errorf(
+				"%s: there is no receipt with this id: it was not decided yet, or its receipt is gone by now, or it was never sent; --wait waits for it", id)}
+		}
+		if err != nil {
+			return err
+		}
+		return showReceipt(ctx, c, desk.Client, receipt, c.Bool("wait"))
+	})
+}

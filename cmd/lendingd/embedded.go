@@ -1,0 +1,67 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"example.com/library/internal/cli"
+	"example.com/library/library"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+)
+
+// serveEmbedded starts an in-memory Redis where the client looks for one, on
+// loopback only, and says what to try next. Its error is a cli.UsageError, or
+// says why the address cannot be listened at.
+func serveEmbedded(rdb *redis.Client, name string) (stop func(), err error) {
+	config := rdb.Options()
+	if config.Network != "tcp" || config.TLSConfig != nil {
+		return nil, cli.UsageError{Message: "an embedded server listens on a TCP port without TLS: give a host:port, or leave --embedded out"}
+	}
+	host, port, err := net.SplitHostPort(config.Addr)
+	if err != nil {
+		return nil, err
+	}
+	if host == "localhost" {
+		host = "127.0.0.1"
+	}
+	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+		return nil, cli.UsageError{Message: fmt.Sprintf("an embedded server listens on loopback only, not at %s; use localhost", library.Printable(host))}
+	}
+	server := miniredis.NewMiniRedis()
+	server.ClockTTL(true)
+	if config.Password != "" {
+		server.RequireAuth(config.Password)
+	}
+	address := net.JoinHostPort(host, port)
+	if err := server.StartAddr(address); err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return nil, fmt.Errorf("something already listens at %s: if it is Redis, leave --embedded out; else choose another port, as in -a localhost:6380", address)
+		}
+		return nil, fmt.Errorf("serve an embedded Redis at %s: %w", address, err)
+	}
+	flags := ""
+	if port != "6379" {
+		flags += " -a localhost:" + port
+	}
+	if name != "main" {
+		flags += " --library " + name
+	}
+	fmt.Fprintf(os.Stderr, "An embedded Redis serves at %s; it keeps nothing when this program stops.\nTry, in another terminal:\n\n    %s request%s user1 alice-in-wonderland geb invisible-cities\n\n",
+		address, sibling("getbooks"), flags)
+	return server.Close, nil
+}
+
+// sibling is how to call a program that stands beside this one, or else on the PATH.
+func sibling(program string) string {
+	beside := filepath.Join(filepath.Dir(os.Args[0]), program)
+	if _, err := os.Stat(beside); err == nil && filepath.Base(os.Args[0]) != os.Args[0] {
+		return beside
+	}
+	return program
+}

@@ -1,0 +1,83 @@
+// Command lendingd runs an instance of the library's services.
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"example.com/library/internal/cli"
+
+	urfave "github.com/urfave/cli/v2"
+)
+
+func main() { cli.Main(app()) }
+
+func app() *urfave.App {
+	return &urfave.App{
+		Name:      "lendingd",
+		Usage:     "run an instance of the library: lend books, take them back, keep the shelves",
+		ArgsUsage: "NAME",
+		UsageText: "lendingd [flags] NAME\n   lendingd status|rejected|completion [flags]",
+		Description: `NAME is the instance's own: no two running instances share one. Start as many as
+you like, on any machines; they share the work, and take over what a dead one left.
+
+Examples:
+   lendingd worker1                          serve the library "main" on the local Redis
+   lendingd --embedded worker1               the same without Redis; nothing is kept
+   lendingd -a redis://cellar:6379 worker2   on another machine's Redis
+   lendingd --service lending worker3        the lending service alone
+   lendingd --fetch-time 2s worker4          shelves as slow as real ones
+   lendingd --force worker1                  take the name from a process that holds it
+   lendingd status                           who runs, what waits, where the books are
+
+Each flag has an environment variable; a password is best given by LENDING_PASSWORD
+or --password-file, not on the command line.`,
+		Version:              cli.Version(),
+		EnableBashCompletion: true,
+		Flags:                append(instanceFlags(), cli.ConnectionFlags()...),
+		Action:               runInstance,
+		Commands:             []*urfave.Command{statusCommand(), rejectedCommand(), cli.CompletionCommand()},
+	}
+}
+
+func instanceFlags() []urfave.Flag {
+	return []urfave.Flag{
+		&urfave.StringFlag{Name: "service", EnvVars: []string{"LENDING_SERVICE"}, Usage: "the `SERVICES` to run: lending, shelving, or both", Value: "lending,shelving"},
+		&urfave.BoolFlag{Name: "embedded", EnvVars: []string{"LENDING_EMBEDDED"}, Usage: "serve from an in-memory Redis of its own at the address; nothing is kept"},
+		&urfave.BoolFlag{Name: "force", Aliases: []string{"f"}, EnvVars: []string{"LENDING_FORCE"}, Usage: "take the name from a process that holds it; that one stops"},
+		&urfave.DurationFlag{Name: "lock-ttl", EnvVars: []string{"LENDING_LOCK_TTL"}, Usage: "how long the name outlives a crashed process, `1s to 10m`", Value: 10 * time.Second},
+
+		&urfave.IntFlag{Name: "limit", EnvVars: []string{"LENDING_LIMIT"}, Category: "Lending", Usage: "how many books a user may hold, `1 to 100`", Value: 5},
+		&urfave.IntFlag{Name: "front", EnvVars: []string{"LENDING_FRONT"}, Category: "Lending", Usage: "how many books front storage has room for, `0 to 1000000`", Value: 20},
+		&urfave.IntFlag{Name: "loan-days", EnvVars: []string{"LENDING_LOAN_DAYS"}, Category: "Lending", Usage: "how many days a loan lasts, `1 to 3650`", Value: 28},
+		&urfave.DurationFlag{Name: "receipt-keep", EnvVars: []string{"LENDING_RECEIPT_KEEP"}, Category: "Lending", Usage: "how long receipts are kept, `10m to 720h`; within it a repeated request has no effect", Value: 24 * time.Hour},
+		&urfave.DurationFlag{Name: "fetch-time", EnvVars: []string{"LENDING_FETCH_TIME"}, Category: "Shelving", Usage: "how long this instance takes to fetch a book from the shelves, `0s to 10m`", Value: 0},
+
+		&urfave.Int64Flag{Name: "log-keep", EnvVars: []string{"LENDING_LOG_KEEP"}, Category: "Logs", Usage: "about how many events the library's log keeps, `1000 or more`", Value: 1_000_000},
+		&urfave.StringFlag{Name: "log-format", EnvVars: []string{"LENDING_LOG_FORMAT"}, Category: "Logs", Usage: "`FORMAT` of this program's own log: text, json or logfmt", Value: "text"},
+		&urfave.StringFlag{Name: "log-level", EnvVars: []string{"LENDING_LOG_LEVEL"}, Category: "Logs", Usage: "`LEVEL` of this program's own log: debug, info, warn or error", Value: "info"},
+	}
+}
+
+// checkInstanceFlags reports the first flag that is out of bounds, as a cli.UsageError.
+func checkInstanceFlags(c *urfave.Context) error {
+	number := func(n int64) string { return fmt.Sprint(n) }
+	duration := func(d int64) string { return time.Duration(d).String() }
+	for _, err := range []error{
+		cli.OneOf("service", c.String("service"), "lending", "shelving", "lending,shelving", "shelving,lending"),
+		cli.Within("lock-ttl", int64(c.Duration("lock-ttl")), int64(time.Second), int64(10*time.Minute), duration),
+		cli.Within("limit", int64(c.Int("limit")), 1, 100, number),
+		cli.Within("front", int64(c.Int("front")), 0, 1_000_000, number),
+		cli.Within("loan-days", int64(c.Int("loan-days")), 1, 3650, number),
+		cli.Within("receipt-keep", int64(c.Duration("receipt-keep")), int64(10*time.Minute), int64(720*time.Hour), duration),
+		cli.Within("fetch-time", int64(c.Duration("fetch-time")), 0, int64(10*time.Minute), duration),
+		cli.Within("log-keep", c.Int64("log-keep"), 1000, 1<<40, number),
+		cli.OneOf("log-format", c.String("log-format"), "text", "json", "logfmt"),
+		cli.OneOf("log-level", c.String("log-level"), "debug", "info", "warn", "error"),
+	} {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

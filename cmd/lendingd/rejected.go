@@ -1,0 +1,134 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"example.com/library/internal/cli"
+	"example.com/library/lending"
+	"example.com/library/library"
+	"example.com/library/stream"
+
+	urfave "github.com/urfave/cli/v2"
+)
+
+func rejectedCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:        "rejected",
+		Usage:       "list the entries that could not be understood or applied, or put one back",
+		Description: "An entry that is put back is tried again, as if it had just been sent. The first\nword of each line is the ID that rejected retry takes.",
+		Flags:       append([]urfave.Flag{cli.OutputFlag()}, cli.ConnectionFlags()...),
+		Action:      listRejected,
+		Subcommands: []*urfave.Command{{
+			Name:      "retry",
+			Usage:     "put an entry back into its stream",
+			ArgsUsage: "ID",
+			Flags: append([]urfave.Flag{
+				&urfave.StringFlag{Name: "service", Usage: "the `SERVICE` that set it aside, if both have an entry with that ID: lending or shelving"},
+			}, cli.ConnectionFlags()...),
+			Action: retryRejected,
+		}},
+	}
+}
+
+func listRejected(c *urfave.Context) error {
+	if _, err := cli.Names(c, 0, 0); err != nil {
+		return err
+	}
+	rdb, keys, err := cli.Connect(c)
+	if err != nil {
+		return err
+	}
+	defer rdb.Close()
+	entries := []stream.RejectedEntry{}
+	for _, service := range []string{library.Lending, library.Shelving} {
+		rejected, err := stream.ListRejected(c.Context, rdb, keys, service)
+		if err != nil {
+			return err
+		}
+		entries = append(entries, rejected...)
+	}
+	encoder := json.NewEncoder(c.App.Writer)
+	for _, entry := range entries {
+		if c.String("output") == "json" {
+			plain := make(map[string]string, len(entry.Fields))
+			for name, value := range entry.Fields {
+				plain[library.Plain(name)] = library.Plain(value)
+			}
+			entry.Fields = plain
+			if err := encoder.Encode(entry); err != nil {
+				return err
+			}
+			continue
+		}
+		_, inbox, _ := strings.Cut(entry.Stream, ":")
+		fmt.Fprintf(c.App.Writer, "%s  %s %s: %s", entry.ID, library.Plain(inbox), library.Plain(entry.Entry), library.Plain(entry.Reason))
+		if len(entry.Fields) == 0 {
+			fmt.Fprint(c.App.Writer, " (not kept)")
+		}
+		for _, name := range slices.Sorted(maps.Keys(entry.Fields)) {
+			fmt.Fprintf(c.App.Writer, " %s=%s", library.Plain(name), library.Printable(entry.Fields[name]))
+		}
+		fmt.Fprintln(c.App.Writer)
+	}
+	if len(entries) == 0 && c.String("output") == "text" {
+		fmt.Fprintln(c.App.Writer, "nothing is set aside")
+	}
+	return nil
+}
+
+var entryIDPattern = regexp.MustCompile(`^\d{1,20}-\d{1,20}$`)
+
+func retryRejected(c *urfave.Context) error {
+	names, err := cli.Names(c, 1, 1)
+	if err != nil {
+		return err
+	}
+	if !entryIDPattern.MatchString(names[0]) {
+		return cli.UsageError{Message: fmt.Sprintf("%s is not an entry's id, such as 1700000000000-0; lendingd rejected lists them", library.Printable(names[0]))}
+	}
+	services := []string{library.Lending, library.Shelving}
+	if c.IsSet("service") {
+		services = []string{c.String("service")}
+		if err := cli.OneOf("service", services[0], library.Lending, library.Shelving); err != nil {
+			return err
+		}
+	}
+	rdb, keys, err := cli.Connect(c)
+	if err != nil {
+		return err
+	}
+	defer rdb.Close()
+	client, err := lending.NewClient(rdb, keys.Library)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	var found []string
+	for _, service := range services {
+		entries, err := rdb.XRange(c.Context, keys.Rejected(service), names[0], names[0]).Result()
+		if err != nil {
+			return fmt.Errorf("look for entry %s: %w", names[0], err)
+		}
+		if len(entries) > 0 {
+			found = append(found, service)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return fmt.Errorf("%w: %s; lendingd rejected lists them", stream.ErrNotRejected, names[0])
+	case 2:
+		return errors.New("both services have set an entry with this id aside; say which with --service")
+	}
+	entry, err := client.Retry(c.Context, found[0], names[0], c.Int64("log-keep"))
+	if err != nil {
+		return fmt.Errorf("put the entry back: %w", err)
+	}
+	fmt.Fprintf(c.App.Writer, "put back as %s\n", entry)
+	return nil
+}

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"example.com/library/instance"
+	"example.com/library/internal/cli"
+	"example.com/library/lending"
+	"example.com/library/library"
+	"example.com/library/shelving"
+	"example.com/library/stream"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/charmbracelet/log"
+	urfave "github.com/urfave/cli/v2"
+	"golang.org/x/sync/errgroup"
+)
+
+// runInstance is what lendingd does with a NAME: it runs an instance until it is
+// told to stop, loses its name, or meets an error that will not pass by itself.
+func runInstance(c *urfave.Context) error {
+	names, err := cli.Names(c, 1, 1)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(library.CheckTag("instance", names[0]), checkInstanceFlags(c)); err != nil {
+		return err
+	}
+	logger := newLogger(c)
+	rdb, keys, err := cli.Connect(c)
+	if err != nil {
+		return err
+	}
+	defer rdb.Close()
+	if c.Bool("embedded") {
+		stop, err := serveEmbedded(rdb, c.String("library"))
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	r := &runner{
+		Config: stream.Config{
+			Redis: rdb, Keys: keys, Outage: library.NewOutage(logger), Log: logger,
+			LogMax: c.Int64("log-keep"), ReceiptTTL: c.Duration("receipt-keep"),
+		},
+		services: strings.Split(c.String("service"), ","),
+	}
+	return r.run(c, names[0])
+}
+
+func newLogger(c *urfave.Context) *log.Logger {
+	level, err := log.ParseLevel(c.String("log-level"))
+	if err != nil {
+		level = log.InfoLevel // checkInstanceFlags admits only levels that parse
+	}
+	formatter := map[string]log.Formatter{"json": log.JSONFormatter, "logfmt": log.LogfmtFormatter}[c.String("log-format")]
+	return log.NewWithOptions(os.Stderr, log.Options{
+		Level: level, Formatter: formatter, ReportTimestamp: true, TimeFormat: "2006-01-02T15:04:05.000Z07:00",
+	})
+}
+
+// A runner is an instance and the services it runs.
+type runner struct {
+	stream.Config
+	services []string
+}
+
+// A service is what an instance can run.
+type service interface {
+	Prepare(ctx context.Context) error
+	Inboxes() []stream.Inbox
+}
+
+func (r *runner) run(c *urfave.Context, name string) error {
+	ctx := c.Context
+	var server library.Server
+	err := r.insist(ctx, func() (err error) {
+		server, err = library.Inspect(ctx, r.Redis)
+		return err
+	})
+	if err != nil {
+		return r.explain("reach Redis", err)
+	}
+	warnOfServer(r.Log, server)
+	err = r.insist(ctx, func() (err error) {
+		r.Instance, err = instance.Take(ctx, r.Redis, instance.Config{
+			Keys: r.Keys, Name: name, TTL: c.Duration("lock-ttl"), Services: r.services, Force: c.Bool("force"), Log: r.Log,
+		})
+		return err
+	})
+	if errors.Is(err, instance.ErrHeld) {
+		return fmt.Errorf("instance %q: %w; choose another name, or take this one over: lendingd --force %s", name, err, name)
+	}
+	if err != nil {
+		return r.explain("take the name "+name, err)
+	}
+	defer r.leave()
+
+	var inboxes []stream.Inbox
+	for _, service := range r.build(c) {
+		if err := r.insist(ctx, func() error { return service.Prepare(ctx) }); err != nil {
+			return r.explain("prepare the streams", err)
+		}
+		inboxes = append(inboxes, service.Inboxes()...)
+	}
+	r.Log.Info("serving", "instance", name, "services", strings.Join(r.services, ","), "library", r.Keys.Library, "redis", library.Where(r.Redis))
+
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error { return r.Instance.Run(groupCtx, r.Outage) })
+	for _, inbox := range inboxes {
+		group.Go(func() error { return stream.Run(groupCtx, r.Config, inbox) })
+	}
+	if err := group.Wait(); err != nil {
+		return r.explain("serve as "+name, err)
+	}
+	r.Log.Info("stopped", "instance", name)
+	return nil
+}
+
+// build makes the services that the flags name.
+func (r *runner) build(c *urfave.Context) []service {
+	var services []service
+	for _, name := range r.services {
+		if name == library.Shelving {
+			services = append(services, shelving.NewService(shelving.Config{Config: r.Config, FetchTime: c.Duration("fetch-time")}))
+			continue
+		}
+		services = append(services, lending.NewService(lending.Config{
+			Config: r.Config, LoansMax: c.Int("limit"), LoanTime: time.Duration(c.Int("loan-days")) * 24 * time.Hour, FrontMax: c.Int("front"),
+		}))
+	}
+	return services
+}
+
+// insist takes a step until Redis has answered it, or ctx is done.
+func (r *runner) insist(ctx context.Context, step func() error) error {
+	waits := backoff.NewExponentialBackOff()
+	waits.MaxInterval = time.Second
+	for {
+		err := step()
+		if err == nil || library.KindOf(err) != library.Passing || ctx.Err() != nil {
+			if err == nil {
+				r.Outage.Over("start")
+			}
+			return err
+		}
+		r.Outage.Begin("start", err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(waits.NextBackOff()):
+		}
+	}
+}
+
+// explain names what was tried. Being told to stop is no error.
+func (r *runner) explain(tried string, err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return fmt.Errorf("%s on %s: %w", tried, library.Where(r.Redis), err)
+}
+
+// leave gives the name up and leaves the groups, as far as Redis answers.
+func (r *runner) leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if err := r.Instance.Release(ctx); err != nil {
+		r.Log.Warn("the name is not released; it will be free when its lock ends", "error", library.Plain(err.Error()))
+		return
+	}
+	for _, service := range r.services {
+		for _, inbox := range r.Keys.Inboxes(service) {
+			// What is left in the group is removed by the next sweep of another instance.
+			_ = stream.Retire(ctx, r.Redis, r.Keys, inbox, service, r.Instance.Name())
+		}
+	}
+}
+
+// warnOfServer says what the server promises, and what it may lose.
+func warnOfServer(logger *log.Logger, server library.Server) {
+	switch {
+	case server.Embedded():
+		logger.Warn("this library lives in memory only: nothing is kept when its server stops")
+	case server.AppendOnly == "yes" && server.Fsync == "always":
+		logger.Info("the server writes every change to disk before it answers: nothing answered is lost")
+	case server.AppendOnly == "yes":
+		logger.Info("the server writes changes to disk every second: if its machine dies, about the last second may be lost")
+	case server.AppendOnly == "no" && server.Save == "":
+		logger.Warn("the server keeps nothing on disk: if it stops, every loan is forgotten; set appendonly yes")
+	case server.AppendOnly == "no":
+		logger.Warn("the server takes snapshots only: if it dies, all since the last one is forgotten; set appendonly yes")
+	default:
+		logger.Warn("the server does not tell whether it keeps its data on disk; appendonly yes is right for a library")
+	}
+	if server.Eviction != "" && server.Eviction != "noeviction" {
+		logger.Warn("the server may evict keys when it is full, and so forget loans; set maxmemory-policy noeviction", "maxmemory-policy", server.Eviction)
+	}
+}

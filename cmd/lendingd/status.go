@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"example.com/library/instance"
+	"example.com/library/internal/cli"
+	"example.com/library/lending"
+	"example.com/library/library"
+	"example.com/library/shelving"
+	"example.com/library/stream"
+
+	"github.com/redis/go-redis/v9"
+	urfave "github.com/urfave/cli/v2"
+)
+
+func statusCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:        "status",
+		Usage:       "show who runs, what waits, and where the books are",
+		Description: "Instances are those whose lock stands. A backlog is what nobody has read yet;\npending is what is in an instance's hands; oldest is the age of the oldest of both.",
+		Flags:       append([]urfave.Flag{cli.OutputFlag()}, cli.ConnectionFlags()...),
+		Action:      showStatus,
+	}
+}
+
+// A status is what lendingd status shows.
+type status struct {
+	Library   string          `json:"library"`
+	Redis     string          `json:"redis"`
+	Instances []runningOwner  `json:"instances"`
+	Streams   []stream.State  `json:"streams"`
+	Lending   lending.Counts  `json:"lending"`
+	Shelving  shelving.Counts `json:"shelving"`
+	// Rejected is how many entries each service set aside.
+	Rejected map[string]int64 `json:"rejected"`
+}
+
+type runningOwner struct {
+	Name string `json:"name"`
+	instance.Owner
+}
+
+func showStatus(c *urfave.Context) error {
+	if _, err := cli.Names(c, 0, 0); err != nil {
+		return err
+	}
+	rdb, keys, err := cli.Connect(c)
+	if err != nil {
+		return err
+	}
+	defer rdb.Close()
+	status, err := lookAround(c.Context, rdb, keys)
+	if err != nil {
+		return fmt.Errorf("look at library %q on %s: %w", keys.Library, library.Where(rdb), err)
+	}
+	if c.String("output") == "json" {
+		return json.NewEncoder(c.App.Writer).Encode(status)
+	}
+	return status.write(c.App.Writer)
+}
+
+func lookAround(ctx context.Context, rdb *redis.Client, keys library.Keys) (*status, error) {
+	status := &status{Library: keys.Library, Redis: library.Where(rdb), Instances: []runningOwner{}, Rejected: map[string]int64{}}
+	var names []string
+	for _, service := range []string{library.Lending, library.Shelving} {
+		for _, inbox := range keys.Inboxes(service) {
+			state, err := stream.Look(ctx, rdb, inbox, service)
+			if err != nil {
+				return nil, err
+			}
+			status.Streams = append(status.Streams, state)
+			names = append(names, state.Consumers...)
+		}
+		rejected, err := rdb.XLen(ctx, keys.Rejected(service)).Result()
+		if err != nil {
+			return nil, err
+		}
+		status.Rejected[service] = rejected
+	}
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		value, err := rdb.Get(ctx, keys.Instance(name)).Result()
+		if errors.Is(err, redis.Nil) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		owner, err := instance.ReadOwner(value)
+		if err != nil {
+			return nil, fmt.Errorf("read the lock of %s: %w", library.Printable(name), err)
+		}
+		status.Instances = append(status.Instances, runningOwner{Name: name, Owner: owner})
+	}
+	client, err := lending.NewClient(rdb, keys.Library)
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	if status.Lending, err = client.Count(ctx); err != nil {
+		return nil, err
+	}
+	status.Shelving, err = shelving.Count(ctx, rdb, keys)
+	return status, err
+}
+
+func (s *status) write(w io.Writer) error {
+	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	fmt.Fprintf(table, "library %s on %s\n\n", s.Library, s.Redis)
+	fmt.Fprintf(table, "INSTANCE\tHOST\tPID\tSINCE\tSERVICES\n")
+	for _, owner := range s.Instances {
+		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\n", owner.Name, library.Plain(owner.Host), owner.PID,
+			owner.Since.Local().Format(time.DateTime), library.Plain(strings.Join(owner.Services, ", ")))
+	}
+	if len(s.Instances) == 0 {
+		fmt.Fprintf(table, "none runs; start one: lendingd worker1\n")
+	}
+	fmt.Fprintf(table, "\nSTREAM\tBACKLOG\tPENDING\tOLDEST\n")
+	for _, state := range s.Streams {
+		_, inbox, _ := strings.Cut(state.Stream, ":")
+		oldest := "-"
+		if state.Oldest > 0 {
+			oldest = state.Oldest.Round(100 * time.Millisecond).String()
+		}
+		fmt.Fprintf(table, "%s\t%d\t%d\t%s\n", inbox, state.Unread, state.Pending, oldest)
+	}
+	fmt.Fprintf(table, "\nBOOKS\n")
+	fmt.Fprintf(table, "lent\t%d\tof these on their way: %d\n", s.Lending.Loans, s.Lending.OnTheWay)
+	fmt.Fprintf(table, "front storage\t%d\troom for: %d\n", s.Lending.Front, s.Lending.FrontMax)
+	fmt.Fprintf(table, "off the shelves\t%d\tof these awaited: %d\n", s.Shelving.Out, s.Shelving.Awaited)
+	for _, service := range []string{library.Lending, library.Shelving} {
+		if n := s.Rejected[service]; n > 0 {
+			fmt.Fprintf(table, "\n%d entries rejected by %s; see lendingd rejected\n", n, service)
+		}
+	}
+	return table.Flush()
+}

@@ -1,0 +1,209 @@
+// Package instance holds the lock by which a running lendingd owns its name.
+//
+// The lock is a key with a time to live, refreshed every third of it. It says who
+// is alive: as long as it stands, nobody takes over what is pending for the name;
+// once it has lapsed, everybody may. It does not say who is right. A process can
+// be paused for longer than its lock lives and wake up believing that it still
+// owns the name, so every script checks the lock's token itself and answers FENCED
+// to a process that lost it.
+//
+//	        Take              refreshed in time
+//	(free) ──────▶ (held) ◀──────────────────┐
+//	   ▲             │ └─────────────────────┘
+//	   │ Release     │ paused, cut off, or Redis lost its data
+//	   └─────────────┤
+//	                 ▼
+//	             (lapsed) ── Keep finds the name free ──▶ (held) again
+//	                 └────── Keep finds another owner ──▶ ErrTaken: the process stops
+//
+// If the process dies, the lock lapses after its time to live, and the name is free.
+package instance
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"example.com/library/library"
+
+	"github.com/bsm/redislock"
+	"github.com/charmbracelet/log"
+	"github.com/redis/go-redis/v9"
+)
+
+var (
+	// ErrHeld is returned by Take when another process holds the name.
+	ErrHeld = errors.New("the name is in use")
+
+	// ErrTaken is returned by Keep when another process has taken the name.
+	ErrTaken = errors.New("the name was taken by another process")
+)
+
+// Config says what lock to take.
+type Config struct {
+	// Keys name the library.
+	Keys library.Keys
+	// Name is the instance's name.
+	Name string
+	// TTL is how long the lock outlives its process, 1 s to 10 min. Default: 10 s.
+	TTL time.Duration
+	// Services are told to those who ask what the instance runs.
+	Services []string
+	// Force takes the name from the process that holds it. Default: false.
+	Force bool
+	// Log receives a line when the lock was lost and taken again.
+	Log *log.Logger
+}
+
+// An Owner is what a lock tells of the process that holds it.
+type Owner struct {
+	Host     string    `json:"host"`
+	PID      int       `json:"pid"`
+	Since    time.Time `json:"since"`
+	Services []string  `json:"services"`
+}
+
+func (o Owner) String() string {
+	return fmt.Sprintf("on host %s, pid %d, since %s", library.Printable(o.Host), o.PID, o.Since.Local().Format(time.DateTime))
+}
+
+// tokenBytes is the length of the token that begins a lock's value.
+const tokenBytes = 26
+
+// ReadOwner tells who holds a lock, from the key's value.
+func ReadOwner(value string) (Owner, error) {
+	var owner Owner
+	if len(value) < tokenBytes {
+		return owner, fmt.Errorf("a lock's value of %d bytes is too short", len(value))
+	}
+	err := json.Unmarshal([]byte(value[tokenBytes:]), &owner)
+	return owner, err
+}
+
+// An Instance is a name that this process holds.
+type Instance struct {
+	config Config
+	rdb    *redis.Client
+	token  string
+	owner  string // the lock's metadata: an Owner as JSON
+
+	mu   sync.Mutex
+	lock *redislock.Lock
+}
+
+// Take takes the name. It returns an error that wraps ErrHeld and names the
+// owner, or Redis's.
+func Take(ctx context.Context, rdb *redis.Client, config Config) (*Instance, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	owner, err := json.Marshal(Owner{Host: host, PID: os.Getpid(), Since: time.Now().UTC().Truncate(time.Second), Services: config.Services})
+	if err != nil {
+		return nil, err
+	}
+	i := &Instance{config: config, rdb: rdb, token: rand.Text(), owner: string(owner)}
+	if config.Force {
+		// One SET leaves no moment in which the name is free and its former owner
+		// could take it back. Obtain then finds its own token there.
+		if err := rdb.Set(ctx, i.Key(), i.token+i.owner, config.TTL).Err(); err != nil {
+			return nil, err
+		}
+	}
+	err = i.obtain(ctx)
+	if errors.Is(err, redislock.ErrNotObtained) {
+		return nil, fmt.Errorf("%w %s", ErrHeld, i.holder(ctx))
+	}
+	return i, err
+}
+
+// Name is the instance's name, and its consumer's in every group.
+func (i *Instance) Name() string { return i.config.Name }
+
+// Key is the lock's key.
+func (i *Instance) Key() string { return i.config.Keys.Instance(i.config.Name) }
+
+// Token begins the lock's value while this process holds the name; no other process knows it.
+func (i *Instance) Token() string { return i.token }
+
+func (i *Instance) obtain(ctx context.Context) error {
+	lock, err := redislock.Obtain(ctx, i.rdb, i.Key(), i.config.TTL, &redislock.Options{Token: i.token, Metadata: i.owner})
+	if err == nil {
+		i.lock = lock
+	}
+	return err
+}
+
+func (i *Instance) holder(ctx context.Context) string {
+	value, err := i.rdb.Get(ctx, i.Key()).Result()
+	if err != nil {
+		return "by a process that has just ended; try again"
+	}
+	owner, err := ReadOwner(value)
+	if err != nil {
+		return "by a process that does not say where it runs"
+	}
+	return owner.String()
+}
+
+// Keep refreshes the lock once, and takes it again where it lapsed and nobody
+// else took it. It returns an error that wraps ErrTaken and names the new owner,
+// or Redis's.
+func (i *Instance) Keep(ctx context.Context) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	err := i.lock.Refresh(ctx, i.config.TTL, nil)
+	if !errors.Is(err, redislock.ErrNotObtained) {
+		return err
+	}
+	err = i.obtain(ctx)
+	if errors.Is(err, redislock.ErrNotObtained) {
+		return fmt.Errorf("%w %s", ErrTaken, i.holder(ctx))
+	}
+	if err == nil {
+		i.config.Log.Warn("the instance's lock had lapsed and was taken again; what was pending may have been taken over", "instance", i.config.Name)
+	}
+	return err
+}
+
+// Run keeps the lock until ctx is done, and returns nil then. It returns early
+// with an error that wraps ErrTaken, or with one that will not pass by itself.
+func (i *Instance) Run(ctx context.Context, outage *library.Outage) error {
+	wait := i.config.TTL / 3
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+		err := i.Keep(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			outage.Over("lock")
+			wait = i.config.TTL / 3
+		case errors.Is(err, ErrTaken), library.KindOf(err) == library.Refused:
+			return err
+		default:
+			outage.Begin("lock", err)
+			wait = min(i.config.TTL/10, 500*time.Millisecond)
+		}
+	}
+}
+
+// Release gives the name up, if this process still holds it.
+func (i *Instance) Release(ctx context.Context) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	err := i.lock.Release(ctx)
+	if errors.Is(err, redislock.ErrLockNotHeld) {
+		return nil
+	}
+	return err
+}

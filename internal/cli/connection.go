@@ -1,0 +1,109 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"example.com/library/library"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/urfave/cli/v2"
+)
+
+// ConnectionFlags are the flags that say which library is meant and where its
+// Redis is. Each call makes new ones, since cli keeps values in them.
+func ConnectionFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{
+			Name: "address", Aliases: []string{"a"}, EnvVars: []string{"LENDING_ADDRESS"}, Category: "Connection",
+			Usage: "Redis at `ADDRESS`: redis://, rediss:// or unix:// URL, host:port, or a socket's path", Value: library.DefaultAddress,
+			DefaultText: library.DefaultAddress,
+		},
+		&cli.IntFlag{Name: "db", EnvVars: []string{"LENDING_DB"}, Category: "Connection", Usage: "database `NUMBER`", DefaultText: "the address's, or 0"},
+		&cli.StringFlag{
+			Name: "password", EnvVars: []string{"LENDING_PASSWORD"}, Category: "Connection",
+			Usage: "`PASSWORD`; others can see it on the command line, so use the environment or --password-file", DefaultText: "none",
+		},
+		&cli.StringFlag{
+			Name: "password-file", EnvVars: []string{"LENDING_PASSWORD_FILE"}, Category: "Connection",
+			Usage: "read the password from `FILE`, which only you may read (chmod 600)",
+		},
+		&cli.BoolFlag{Name: "ssl", EnvVars: []string{"LENDING_SSL"}, Category: "Connection", Usage: "connect with TLS, as rediss:// does"},
+		&cli.StringFlag{Name: "library", EnvVars: []string{"LENDING_LIBRARY"}, Category: "Connection", Usage: "the library's `NAME`", Value: "main"},
+	}
+}
+
+// Connect makes the client that the connection flags describe, and the keys of
+// the library they name. It does not dial yet. Its error wraps library.ErrAddress
+// or library.ErrName, or is a UsageError.
+func Connect(c *cli.Context) (*redis.Client, library.Keys, error) {
+	keys := library.Keys{Library: c.String("library")}
+	if err := library.CheckTag("library", keys.Library); err != nil {
+		return nil, keys, err
+	}
+	options := library.Options{Address: c.String("address"), TLS: c.Bool("ssl"), Password: c.String("password")}
+	if c.IsSet("db") {
+		db := c.Int("db")
+		options.DB = &db
+	}
+	if path := c.String("password-file"); path != "" {
+		if options.Password != "" {
+			return nil, keys, usageErrorf("give --password or --password-file, not both")
+		}
+		var err error
+		if options.Password, err = readPassword(path); err != nil {
+			return nil, keys, err
+		}
+	}
+	rdb, err := library.Connect(options)
+	return rdb, keys, err
+}
+
+func readPassword(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", fmt.Errorf("read the password: %w", err)
+	}
+	if info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
+		return "", usageErrorf("others can read the password in %s; run: chmod 600 %s", library.Printable(path), library.Printable(path))
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("read the password: %w", err)
+	}
+	password := strings.TrimRight(string(text), "\r\n")
+	if password == "" {
+		return "", fmt.Errorf("read the password: %s is empty", library.Printable(path))
+	}
+	return password, nil
+}
+
+// OutputFlag chooses between text for people and JSON for programs.
+func OutputFlag() cli.Flag {
+	return &cli.StringFlag{
+		Name: "output", Aliases: []string{"o"}, EnvVars: []string{"LENDING_OUTPUT"}, Usage: "`FORMAT`: text or json", Value: "text",
+		Action: func(_ *cli.Context, format string) error { return OneOf("output", format, "text", "json") },
+	}
+}
+
+// OneOf checks a flag that has a few values to choose from.
+func OneOf(flag, value string, values ...string) error {
+	if slices.Contains(values, value) {
+		return nil
+	}
+	return usageErrorf("--%s is %s or %s, not %s", flag, strings.Join(values[:len(values)-1], ", "), values[len(values)-1], library.Printable(value))
+}
+
+// Within checks a number that has bounds; shown is how a value of it is written.
+func Within[T int | int64](flag string, value, min, max T, shown func(T) string) error {
+	if value < min || value > max {
+		return usageErrorf("--%s is from %s to %s, not %s", flag, shown(min), shown(max), shown(value))
+	}
+	return nil
+}
+
+// ErrNoServer is returned when Redis did not answer at all.
+var ErrNoServer = errors.New("no Redis answers")

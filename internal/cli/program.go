@@ -1,0 +1,141 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"example.com/library/library"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/urfave/cli/v2"
+)
+
+// version is set by the linker, see the Makefile.
+var version string
+
+// Version is what --version prints.
+func Version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && version == "" && info.Main.Version != "(devel)" {
+		return cmp.Or(info.Main.Version, "devel")
+	}
+	return cmp.Or(version, "devel")
+}
+
+// The exit codes of both programs.
+const (
+	ExitDone    = 0 // all done
+	ExitBroken  = 1 // something is broken
+	ExitUsage   = 2 // the command line cannot be understood; nothing was sent
+	ExitDenied  = 3 // denied or refused
+	ExitPartly  = 4 // done for some of the books
+	ExitUnknown = 5 // not known in time
+)
+
+// An ExitError ends a program with a code. Err is printed unless it is nil, which
+// means that the answer was printed already.
+type ExitError struct {
+	Code int
+	Err  error
+}
+
+func (e *ExitError) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("exit code %d", e.Code)
+	}
+	return e.Err.Error()
+}
+
+// Unwrap returns Err.
+func (e *ExitError) Unwrap() error { return e.Err }
+
+// Main runs a program and ends the process. SIGINT and SIGTERM end the commands'
+// context, a second one ends the process at once.
+func Main(app *cli.App) {
+	// The Redis client would tell of every failed attempt; the programs tell of what matters.
+	redis.SetLogger(silence{})
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		cancel()
+		<-signals
+		os.Exit(ExitBroken)
+	}()
+	os.Exit(run(ctx, app, os.Args))
+}
+
+type silence struct{}
+
+func (silence) Printf(context.Context, string, ...any) {}
+
+func run(ctx context.Context, app *cli.App, args []string) int {
+	app.ExitErrHandler = func(*cli.Context, error) {} // run prints errors itself
+	refuseUsage(app)
+	args, err := Arrange(app, args)
+	if err == nil {
+		err = app.RunContext(ctx, args)
+	}
+	code := ExitBroken
+	var exit *ExitError
+	switch {
+	case err == nil:
+		return ExitDone
+	case errors.As(err, &exit):
+		code = exit.Code
+		if exit.Err == nil {
+			return code
+		}
+	case isUsage(err):
+		code = ExitUsage
+	case library.KindOf(err) == library.Refused:
+		err = fmt.Errorf("%w; %s", err, library.Remedy(err))
+	}
+	fmt.Fprintf(os.Stderr, "%s: %s\n", app.Name, library.Plain(err.Error()))
+	return code
+}
+
+func isUsage(err error) bool {
+	var usage UsageError
+	return errors.As(err, &usage) || errors.Is(err, library.ErrName) || errors.Is(err, library.ErrAddress)
+}
+
+// refuseUsage makes what cli finds wrong with flags a UsageError.
+func refuseUsage(app *cli.App) {
+	refuse := func(c *cli.Context, err error, _ bool) error {
+		return usageErrorf("%s; see %s --help", err, c.App.Name)
+	}
+	app.OnUsageError = refuse
+	var visit func([]*cli.Command)
+	visit = func(commands []*cli.Command) {
+		for _, command := range commands {
+			command.OnUsageError = refuse
+			visit(command.Subcommands)
+		}
+	}
+	visit(app.Commands)
+}
+
+// Names checks how many names stand on a command line and returns them. max 0
+// means any number.
+func Names(c *cli.Context, min, max int) ([]string, error) {
+	names := c.Args().Slice()
+	usage := strings.TrimSpace(c.App.Name + " " + c.Command.ArgsUsage)
+	if c.Command.HelpName != "" {
+		usage = strings.TrimSpace(c.Command.HelpName + " " + c.Command.ArgsUsage)
+	}
+	switch {
+	case len(names) < min:
+		return nil, usageErrorf("something is missing: %s", usage)
+	case max > 0 && len(names) > max:
+		return nil, usageErrorf("%s is one too many: %s", library.Printable(names[max]), usage)
+	}
+	return names, nil
+}

@@ -1,0 +1,5 @@
+package redistest
+
+import "syscall"
+
+func gettid() int { return syscall.Gettid() }

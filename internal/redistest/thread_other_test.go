@@ -1,0 +1,5 @@
+//go:build !linux
+
+package redistest
+
+func gettid() int { return 0 }

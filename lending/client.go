@@ -1,0 +1,376 @@
+package lending
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"example.com/library/library"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/redis/go-redis/v9"
+)
+
+// A Client asks the lending service for books, and looks up what it answered. It
+// may be used by many goroutines at once.
+//
+// It sends an order by appending it to the service's inbox, and learns the answer
+// from a receipt. A ring on the client's own Pub/Sub channel tells it at once; but
+// a bell may fail to ring, so it also looks the receipt up from time to time. If
+// neither the entry nor a receipt is there any more (the server lost its last
+// writes, say), it sends the order again: the same id takes effect once.
+type Client struct {
+	rdb  *redis.Client
+	keys keys
+	bell string // this client's word in its channel's name
+
+	mu      sync.Mutex
+	bells   *redis.PubSub            // nil until the first wait
+	waiting map[string][]chan string // request id → those to tell of a ring
+}
+
+// NewClient makes a client of the library with that name. The Redis client should
+// come from library.Connect: one that repeats commands by itself would append
+// orders twice, harmlessly but in vain. Close the Client when done; the Redis
+// client stays open. Its error wraps library.ErrName.
+func NewClient(rdb *redis.Client, name string) (*Client, error) {
+	if err := library.CheckTag("library", name); err != nil {
+		return nil, err
+	}
+	return &Client{rdb: rdb, keys: keys{library.Keys{Library: name}}, bell: rand.Text(), waiting: map[string][]chan string{}}, nil
+}
+
+// Close ends the client's subscription.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.bells == nil {
+		return nil
+	}
+	return c.bells.Close()
+}
+
+// Request asks for books and waits until the service has decided. What was lent
+// from the shelves may still be on its way then, see Arrivals. Its error wraps
+// ErrOrder, ErrNotSent or ErrUnknown, or is Redis's; a denial is no error.
+func (c *Client) Request(ctx context.Context, user string, books ...string) (*Receipt, error) {
+	order, err := NewOrder(Request, user, books...)
+	if err != nil {
+		return nil, err
+	}
+	return c.Do(ctx, order)
+}
+
+// Return brings books back and waits until the service has taken them. Its error
+// wraps ErrOrder, ErrNotSent or ErrUnknown, or is Redis's; a refusal is no error.
+func (c *Client) Return(ctx context.Context, user string, books ...string) (*Receipt, error) {
+	order, err := NewOrder(Return, user, books...)
+	if err != nil {
+		return nil, err
+	}
+	return c.Do(ctx, order)
+}
+
+// Do sends an order and waits for its receipt. An order that was sent before, with
+// the same id, gets the receipt it got then. Its error wraps ErrOrder, ErrNotSent,
+// ErrUnknown or ErrOtherOrder, or is Redis's.
+func (c *Client) Do(ctx context.Context, order Order) (*Receipt, error) {
+	rings, stop := c.listen(ctx, order.ID)
+	defer stop()
+	entry, err := c.send(ctx, order, c.bell)
+	if err != nil {
+		return nil, err
+	}
+	receipt, err := c.await(ctx, order.ID, rings, func() error {
+		// Nothing is left of the order, and it has no receipt: the server lost it.
+		lost, err := c.lost(ctx, order, entry)
+		if err == nil && lost {
+			entry, err = c.send(ctx, order, c.bell)
+		}
+		return err
+	})
+	if err == nil && receipt.Outcome != Rejected && !receipt.answers(order) {
+		return nil, fmt.Errorf("%w: a %s by %s of %s", ErrOtherOrder, receipt.Action, receipt.User, receipt.Summary())
+	}
+	return receipt, err
+}
+
+// Send appends an order and returns without waiting for the answer. Its error
+// wraps ErrOrder, ErrNotSent or ErrUnknown, or is Redis's.
+func (c *Client) Send(ctx context.Context, order Order) error {
+	_, err := c.send(ctx, order, "")
+	return err
+}
+
+func (c *Client) inbox(action Action) string {
+	if action == Return {
+		return c.keys.Returns()
+	}
+	return c.keys.Requests()
+}
+
+// send appends an order until Redis has confirmed it, and returns the entry's id.
+func (c *Client) send(ctx context.Context, order Order, bell string) (string, error) {
+	if err := order.check(); err != nil {
+		return "", err
+	}
+	inbox := c.inbox(order.Action)
+	maybe := false // an append without a reply may have taken effect
+	for waits := newBackoff(); ; {
+		// Whoever comes first makes the group. That it is there already is no error, so
+		// only the XADD's own answer counts.
+		pipe := c.rdb.Pipeline()
+		pipe.XGroupCreateMkStream(ctx, inbox, library.Lending, "0")
+		added := pipe.XAdd(ctx, &redis.XAddArgs{Stream: inbox, Values: order.values(bell)})
+		_, _ = pipe.Exec(ctx)
+		err := added.Err()
+		if err == nil {
+			return added.Val(), nil
+		}
+		if library.KindOf(err) != library.Passing && ctx.Err() == nil {
+			return "", fmt.Errorf("send the %s: %w", order.Action, err)
+		}
+		var reply redis.Error
+		maybe = maybe || !errors.As(err, &reply) && !isDial(err)
+		if !pause(ctx, waits.NextBackOff()) {
+			if maybe {
+				return "", fmt.Errorf("%w: %s %s: %w", ErrUnknown, order.Action, order.ID, err)
+			}
+			return "", fmt.Errorf("%w: %s %s: %w", ErrNotSent, order.Action, order.ID, err)
+		}
+	}
+}
+
+// Wait waits for the receipt of an order that was sent before. Its error wraps
+// ErrUnknown, or is Redis's.
+func (c *Client) Wait(ctx context.Context, id string) (*Receipt, error) {
+	rings, stop := c.listen(ctx, id)
+	defer stop()
+	return c.await(ctx, id, rings, func() error { return nil })
+}
+
+// await waits for a receipt: for a ring, and by looking at growing intervals. Each
+// time it looks in vain it calls missed.
+func (c *Client) await(ctx context.Context, id string, rings <-chan string, missed func() error) (*Receipt, error) {
+	looks := newLooks()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %s: %w", ErrUnknown, id, ctx.Err())
+		case text := <-rings:
+			if receipt, err := parseReceipt(text); err == nil && receipt.Outcome != "" {
+				return receipt, nil
+			}
+		case <-time.After(looks.NextBackOff()):
+			receipt, err := c.decided(ctx, id)
+			if err == nil {
+				return receipt, nil
+			}
+			if errors.Is(err, ErrNoReceipt) {
+				err = missed()
+			}
+			if err != nil && library.KindOf(err) != library.Passing && ctx.Err() == nil && !errors.Is(err, ErrUnknown) {
+				return nil, err
+			}
+		}
+	}
+}
+
+// lost reports whether neither an order's entry nor its receipt is there.
+func (c *Client) lost(ctx context.Context, order Order, entry string) (bool, error) {
+	var entries *redis.XMessageSliceCmd
+	var receipts *redis.IntCmd
+	_, err := c.rdb.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
+		entries = pipe.XRange(ctx, c.inbox(order.Action), entry, entry)
+		receipts = pipe.Exists(ctx, c.keys.receipt(order.ID))
+		return nil
+	})
+	if err != nil {
+		return false, err
+	}
+	return len(entries.Val()) == 0 && receipts.Val() == 0, nil
+}
+
+// decided looks a receipt up as it was given. Its error wraps ErrNoReceipt, or is Redis's.
+func (c *Client) decided(ctx context.Context, id string) (*Receipt, error) {
+	text, err := c.rdb.Get(ctx, c.keys.receipt(id)).Result()
+	if errors.Is(err, redis.Nil) {
+		return nil, fmt.Errorf("%w: %s", ErrNoReceipt, id)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look up receipt %s: %w", id, err)
+	}
+	return parseReceipt(text)
+}
+
+// Receipt looks a receipt up, and which of its books are still on their way. Its
+// error wraps ErrNoReceipt, or is Redis's.
+func (c *Client) Receipt(ctx context.Context, id string) (*Receipt, error) {
+	if err := library.CheckID("id", id); err != nil {
+		return nil, err
+	}
+	receipt, err := c.decided(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	_, err = c.locate(ctx, receipt)
+	return receipt, err
+}
+
+// locate marks the books of a receipt that are still on their way, and counts them.
+func (c *Client) locate(ctx context.Context, receipt *Receipt) (onTheirWay int, err error) {
+	var fetched []string
+	for _, line := range receipt.Books {
+		if line.From == FromShelves {
+			fetched = append(fetched, line.Book)
+		}
+	}
+	if len(fetched) == 0 {
+		return 0, nil
+	}
+	orders, err := c.rdb.HMGet(ctx, c.keys.fetching(), fetched...).Result()
+	if err != nil {
+		return 0, fmt.Errorf("look up what is being fetched: %w", err)
+	}
+	for i := range receipt.Books {
+		line := &receipt.Books[i]
+		if line.From != FromShelves {
+			continue
+		}
+		order, _ := orders[0].(string)
+		orders = orders[1:]
+		request, _, _ := strings.Cut(order, " ")
+		line.OnItsWay = request == receipt.ID
+		if line.OnItsWay {
+			onTheirWay++
+		}
+	}
+	return onTheirWay, nil
+}
+
+// Arrivals waits until every book of a receipt is in the user's hands, and calls
+// arrived with each that came meanwhile; it also marks them in the receipt. Its
+// error wraps ErrUnknown, or is Redis's.
+func (c *Client) Arrivals(ctx context.Context, receipt *Receipt, arrived func(Line)) error {
+	rings, stop := c.listen(ctx, receipt.ID)
+	defer stop()
+	for i := range receipt.Books {
+		receipt.Books[i].OnItsWay = receipt.Books[i].From == FromShelves
+	}
+	for looks := newLooks(); ; {
+		before := onTheirWay(receipt)
+		left, err := c.locate(ctx, receipt)
+		if err != nil && library.KindOf(err) != library.Passing && ctx.Err() == nil {
+			return err
+		}
+		for i, line := range receipt.Books {
+			if before[i] && !line.OnItsWay {
+				arrived(line)
+			}
+		}
+		if err == nil && left == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %s: %w", ErrUnknown, receipt.ID, ctx.Err())
+		case <-rings:
+		case <-time.After(looks.NextBackOff()):
+		}
+	}
+}
+
+func onTheirWay(receipt *Receipt) map[int]bool {
+	lines := map[int]bool{}
+	for i, line := range receipt.Books {
+		lines[i] = line.OnItsWay
+	}
+	return lines
+}
+
+// listen asks to be told what is rung for a request. It subscribes at the first
+// call and waits for the confirmation, so that nothing sent later is missed.
+// Where that fails, looking receipts up has to do. stop ends it.
+func (c *Client) listen(ctx context.Context, id string) (rings <-chan string, stop func()) {
+	ring := make(chan string, 8)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting[id] = append(c.waiting[id], ring)
+	if c.bells == nil {
+		c.bells = c.rdb.Subscribe(ctx, c.keys.bells()+c.bell)
+		confirm, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		_, _ = c.bells.Receive(confirm)
+		go c.ring(c.bells.Channel(redis.WithChannelSize(1024)))
+	}
+	return ring, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		left := c.waiting[id][:0]
+		for _, other := range c.waiting[id] {
+			if other != ring {
+				left = append(left, other)
+			}
+		}
+		if c.waiting[id] = left; len(left) == 0 {
+			delete(c.waiting, id)
+		}
+	}
+}
+
+// ring hands what the channel says to those who wait for it.
+func (c *Client) ring(messages <-chan *redis.Message) {
+	for message := range messages {
+		var about struct {
+			ID string `json:"id"`
+		}
+		if json.Unmarshal([]byte(message.Payload), &about) != nil {
+			continue
+		}
+		c.mu.Lock()
+		for _, waiting := range c.waiting[about.ID] {
+			select {
+			case waiting <- message.Payload:
+			default: // it has plenty to look at already
+			}
+		}
+		c.mu.Unlock()
+	}
+}
+
+// newLooks are the intervals at which a waiting client looks a receipt up.
+func newLooks() *backoff.ExponentialBackOff {
+	looks := backoff.NewExponentialBackOff()
+	looks.InitialInterval = 200 * time.Millisecond
+	looks.MaxInterval = 2 * time.Second
+	return looks
+}
+
+// newBackoff are the intervals at which an order is sent again.
+func newBackoff() *backoff.ExponentialBackOff {
+	waits := backoff.NewExponentialBackOff()
+	waits.InitialInterval = 20 * time.Millisecond
+	waits.MaxInterval = time.Second
+	return waits
+}
+
+// isDial reports whether a connection was never made, so that nothing was sent.
+func isDial(err error) bool {
+	var failed *net.OpError
+	return errors.As(err, &failed) && failed.Op == "dial"
+}
+
+func pause(ctx context.Context, wait time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(wait):
+		return true
+	}
+}

@@ -1,0 +1,119 @@
+package lending
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.com/library/library"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// An Event is one entry of the log: something that happened.
+type Event struct {
+	// ID is the entry's id in the log; it orders all events of the library.
+	ID   string    `json:"id"`
+	Time time.Time `json:"time"`
+	// Event is what happened: lent, denied, returned, refused, shelved (by the
+	// lending service), fetched, awaited, stored, handed_on (by the shelving service),
+	// delivered, sent_back (by the lending service again), rejected or retried.
+	Event string `json:"event"`
+	// By is the instance that did it.
+	By string `json:"by,omitempty"`
+	// Receipt is the answer, for lent, denied, returned, refused, and a rejected
+	// request or return; else nil.
+	Receipt *Receipt `json:"receipt,omitempty"`
+	// Request, User and Books tell whom and what it is about, as far as it has a word on that.
+	Request string   `json:"request,omitempty"`
+	User    string   `json:"user,omitempty"`
+	Books   []string `json:"books,omitempty"`
+	// Stream, Entry and Reason tell what was rejected or retried.
+	Stream string `json:"stream,omitempty"`
+	Entry  string `json:"entry,omitempty"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// Concerns reports whether an event is about a user and a book; an empty name
+// stands for any.
+func (e *Event) Concerns(user, book string) bool {
+	return (user == "" || e.User == user) && (book == "" || slices.Contains(e.Books, book))
+}
+
+// newEvent understands an entry of the log. What it does not know stays empty.
+func newEvent(message redis.XMessage) *Event {
+	field := func(name string) string {
+		text, _ := message.Values[name].(string)
+		return text
+	}
+	event := &Event{
+		ID: message.ID, Event: field("event"), By: field("by"), Request: field("request"), User: field("user"),
+		Stream: field("stream"), Entry: field("entry"), Reason: field("reason"),
+	}
+	milliseconds, _, _ := strings.Cut(message.ID, "-")
+	if ms, err := strconv.ParseInt(milliseconds, 10, 64); err == nil {
+		event.Time = time.UnixMilli(ms).UTC()
+	}
+	if book := field("book"); book != "" {
+		event.Books = []string{book}
+	}
+	if books := field("books"); books != "" {
+		_ = json.Unmarshal([]byte(books), &event.Books)
+	}
+	if receipt, err := parseReceipt(field("receipt")); err == nil {
+		event.Receipt, event.Request, event.User = receipt, receipt.ID, receipt.User
+		for _, line := range receipt.Books {
+			event.Books = append(event.Books, line.Book)
+		}
+	}
+	return event
+}
+
+// Watch calls seen with every event of the log from a moment on, as it happens,
+// until ctx is done or seen returns an error, which it returns. A zero since means
+// from now on. It carries on by itself after Redis was away.
+func (c *Client) Watch(ctx context.Context, since time.Time, seen func(*Event) error) error {
+	last := "$"
+	if !since.IsZero() {
+		last = fmt.Sprintf("%d-0", max(0, since.UnixMilli()-1))
+	}
+	waits := newBackoff()
+	for {
+		if last == "$" {
+			// Between two reads of "$" events would be missed, so it is read once.
+			newest, err := c.rdb.XRevRangeN(ctx, c.keys.Events(), "+", "-", 1).Result()
+			if err == nil {
+				last = "0-0"
+				for _, message := range newest {
+					last = message.ID
+				}
+			}
+		}
+		streams, err := c.rdb.XRead(ctx, &redis.XReadArgs{
+			Streams: []string{c.keys.Events(), last}, Count: 1000, Block: 500 * time.Millisecond,
+		}).Result()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, redis.Nil):
+			continue
+		case err != nil && library.KindOf(err) != library.Passing:
+			return fmt.Errorf("read the log: %w", err)
+		case err != nil:
+			pause(ctx, waits.NextBackOff())
+			continue
+		}
+		waits.Reset()
+		for _, message := range streams[0].Messages {
+			last = message.ID
+			if err := seen(newEvent(message)); err != nil {
+				return err
+			}
+		}
+	}
+}

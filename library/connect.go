@@ -1,0 +1,162 @@
+package library
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// DefaultAddress is where Redis is looked for when nothing else is said.
+const DefaultAddress = "redis://localhost:6379"
+
+// Options say how to reach Redis.
+type Options struct {
+	// Address is a redis://, rediss:// or unix:// URL, a host:port, a host, or the
+	// path of a Unix socket. Default: DefaultAddress.
+	Address string
+	// DB is the number of the database; it overrides the URL's. Default: the URL's, or 0.
+	DB *int
+	// Password overrides the URL's. Default: the URL's, or none.
+	Password string
+	// TLS makes the connection encrypted whatever the address says. Default: false.
+	TLS bool
+}
+
+// Connect makes a client; it does not dial yet. Its error wraps ErrAddress and
+// holds neither the password nor the part of the address it may stand in.
+//
+// The client never repeats a command by itself. go-redis would do so when a
+// reply was lost, and so append an entry twice; whoever repeats here has an id
+// that makes the repeat harmless.
+func Connect(options Options) (*redis.Client, error) {
+	config, err := parseAddress(cmp.Or(options.Address, DefaultAddress))
+	if err != nil {
+		return nil, err
+	}
+	if options.DB != nil {
+		config.DB = *options.DB
+	}
+	if config.DB < 0 {
+		return nil, fmt.Errorf("database %d: %w: the number cannot be negative", config.DB, ErrAddress)
+	}
+	if options.Password != "" {
+		config.Password = options.Password
+	}
+	if options.TLS && config.TLSConfig == nil && config.Network != "unix" {
+		host, _, _ := net.SplitHostPort(config.Addr)
+		config.TLSConfig = &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
+	}
+	config.MaxRetries = -1
+	config.DialerRetries = 1
+	config.DialTimeout = 2 * time.Second
+	config.ContextTimeoutEnabled = true
+	config.PoolSize = 64
+	return redis.NewClient(config), nil
+}
+
+func parseAddress(address string) (*redis.Options, error) {
+	scheme, _, isURL := strings.Cut(address, "://")
+	switch {
+	case isURL:
+		config, err := redis.ParseURL(address)
+		if err != nil {
+			// The parser's own message can quote a piece of the password.
+			return nil, fmt.Errorf("%w: the part after %s cannot be understood; write redis://[USER:PASSWORD@]HOST:PORT[/DB], rediss://… or unix:///PATH, and escape special characters in a password (%%40 for @)",
+				ErrAddress, Printable(scheme+"://"))
+		}
+		return config, nil
+	case strings.Contains(address, "@"):
+		return nil, fmt.Errorf("%w: a password goes into a URL (redis://:PASSWORD@HOST:PORT) or, better, into --password-file", ErrAddress)
+	case strings.Contains(address, "/"):
+		return &redis.Options{Network: "unix", Addr: address}, nil
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		host, port = strings.Trim(address, "[]"), "6379"
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || number == 0 || strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		return nil, fmt.Errorf("%s: %w: write a URL, HOST:PORT, or the path of a socket", Printable(address), ErrAddress)
+	}
+	return &redis.Options{Network: "tcp", Addr: net.JoinHostPort(cmp.Or(host, "localhost"), port)}, nil
+}
+
+// Where tells the address of a client, without its password, in a form that
+// Connect takes.
+func Where(rdb *redis.Client) string {
+	config := rdb.Options()
+	if config.Network == "unix" {
+		return (&url.URL{Scheme: "unix", Path: config.Addr}).String()
+	}
+	scheme := "redis"
+	if config.TLSConfig != nil {
+		scheme = "rediss"
+	}
+	where := url.URL{Scheme: scheme, Host: config.Addr}
+	if config.DB != 0 {
+		where.Path = "/" + strconv.Itoa(config.DB)
+	}
+	return where.String()
+}
+
+// A Server is what Inspect learned. A text that the server would not tell is empty.
+type Server struct {
+	Name    string // redis, valkey, or miniredis for an embedded one
+	Version string
+	// AppendOnly and Fsync are the settings appendonly (yes, no) and appendfsync.
+	AppendOnly, Fsync string
+	// Save is the setting save: when snapshots are taken; empty means never, if
+	// AppendOnly is known.
+	Save string
+	// Eviction is the setting maxmemory-policy; MemoryMax is maxmemory in bytes, "0" for no limit.
+	Eviction, MemoryMax string
+}
+
+// Embedded reports whether the server lives inside a lendingd and keeps nothing.
+func (s Server) Embedded() bool { return s.Name == "miniredis" }
+
+// Inspect asks the server what it is. It returns an error that wraps
+// ErrServerTooOld, or the connection's error.
+func Inspect(ctx context.Context, rdb *redis.Client) (Server, error) {
+	// HELLO tells who answers. With the protocol version that the connection speaks
+	// already it changes nothing.
+	reply, err := rdb.Do(ctx, "HELLO", rdb.Options().Protocol).Result()
+	if err != nil {
+		if strings.HasPrefix(err.Error(), "ERR unknown command") {
+			return Server{}, fmt.Errorf("%w: it does not know HELLO", ErrServerTooOld)
+		}
+		return Server{}, err
+	}
+	facts := map[string]string{}
+	switch reply := reply.(type) {
+	case map[any]any:
+		for name, value := range reply {
+			facts[fmt.Sprint(name)] = fmt.Sprint(value)
+		}
+	case []any:
+		for i := 0; i+1 < len(reply); i += 2 {
+			facts[fmt.Sprint(reply[i])] = fmt.Sprint(reply[i+1])
+		}
+	}
+	server := Server{Name: facts["server"], Version: facts["version"]}
+	major, _, _ := strings.Cut(server.Version, ".")
+	if number, err := strconv.Atoi(major); err == nil && number < 7 {
+		return server, fmt.Errorf("%w: it is %s %s", ErrServerTooOld, server.Name, server.Version)
+	}
+	// A managed server may forbid CONFIG; then these stay unknown.
+	for name, setting := range map[string]*string{
+		"appendonly": &server.AppendOnly, "appendfsync": &server.Fsync, "save": &server.Save,
+		"maxmemory-policy": &server.Eviction, "maxmemory": &server.MemoryMax,
+	} {
+		*setting = rdb.ConfigGet(ctx, name).Val()[name]
+	}
+	return server, nil
+}

@@ -1,0 +1,102 @@
+package library
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+
+	"github.com/redis/go-redis/v9"
+)
+
+var (
+	// ErrName is returned when a name of a library, an instance, a user or a
+	// book breaks the rules; the error that wraps it says which rule.
+	ErrName = errors.New("not a usable name")
+
+	// ErrAddress is returned when a Redis address cannot be understood.
+	ErrAddress = errors.New("not a usable Redis address")
+
+	// ErrServerTooOld is returned by Inspect for a server older than 7.0.
+	ErrServerTooOld = errors.New("the server is older than Redis 7.0")
+)
+
+// A Kind says what can be done about an error from Redis.
+type Kind int
+
+const (
+	// Unexpected is an error that names broken data or a broken program.
+	Unexpected Kind = iota
+	// Passing is an error that ends by itself: the server is loading, is full,
+	// is busy, is away. Trying again later is right.
+	Passing
+	// Refused is an error that only an operator can end: a wrong password, a
+	// missing permission, a server that is too old.
+	Refused
+	// Fenced is a script's answer to an instance that no longer holds its name.
+	Fenced
+	// NoGroup says that a stream or its group is gone.
+	NoGroup
+)
+
+// codes are the first words of Redis's error replies
+// (https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-errors).
+var codes = map[string]Kind{
+	"LOADING": Passing, "READONLY": Passing, "MISCONF": Passing, "OOM": Passing, "BUSY": Passing,
+	"MASTERDOWN": Passing, "CLUSTERDOWN": Passing, "TRYAGAIN": Passing, "NOREPLICAS": Passing, "UNKILLABLE": Passing,
+
+	"NOAUTH": Refused, "WRONGPASS": Refused, "NOPERM": Refused,
+
+	"FENCED":  Fenced,
+	"NOGROUP": NoGroup, "UNBLOCKED": NoGroup,
+}
+
+// KindOf classifies an error that a Redis command returned. A script's error is
+// classified by the command inside it that failed.
+func KindOf(err error) Kind {
+	if errors.Is(err, ErrServerTooOld) {
+		return Refused
+	}
+	var reply redis.Error
+	if errors.As(err, &reply) {
+		message := reply.Error()
+		code, _, _ := strings.Cut(message, " ")
+		switch {
+		case strings.HasPrefix(message, "ERR max number of clients reached"):
+			return Passing
+		case strings.HasPrefix(message, "ERR AUTH") || strings.HasPrefix(message, "ERR invalid password"),
+			strings.HasPrefix(message, "ERR DB index"), strings.HasPrefix(message, "ERR SELECT"):
+			return Refused
+		case strings.HasPrefix(message, "ERR ACL failure in script"):
+			return Refused
+		}
+		return codes[code]
+	}
+	var network net.Error
+	var dial *net.OpError
+	switch {
+	case errors.As(err, &network), errors.As(err, &dial),
+		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
+		errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.EPIPE),
+		errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, context.DeadlineExceeded):
+		return Passing
+	}
+	return Unexpected
+}
+
+// Remedy says what a person can do about a Refused error.
+func Remedy(err error) string {
+	code, _, _ := strings.Cut(err.Error(), " ")
+	switch {
+	case errors.Is(err, ErrServerTooOld):
+		return "run Redis 7.0 or newer"
+	case code == "NOPERM":
+		return "give this user the permission it lacks (see ACL SETUSER), or connect as another"
+	case strings.HasPrefix(err.Error(), "ERR DB index"), strings.HasPrefix(err.Error(), "ERR SELECT"):
+		return "choose a database the server has with --db"
+	default:
+		return "give the right password by --password-file or the environment variable LENDING_PASSWORD"
+	}
+}

@@ -1,0 +1,55 @@
+package library
+
+// Keys builds the names of the keys that lie between the services: the inboxes,
+// the log, and the instances' locks. Each service's own state has its keys in
+// the service's package. The library's name stands in braces, as a hash tag, so
+// that Redis Cluster places all keys of a library together.
+type Keys struct{ Library string }
+
+// Key is the key of the library with that suffix.
+func (k Keys) Key(suffix string) string { return "{" + k.Library + "}:" + suffix }
+
+// Requests is a STREAM, the lending service's inbox for requests, appended to
+// by clients. Fields: id, user, books (a JSON array), bell (optional).
+func (k Keys) Requests() string { return k.Key("lending:requests") }
+
+// Returns is a STREAM, the lending service's inbox for returns, appended to by
+// clients. Fields as in Requests.
+func (k Keys) Returns() string { return k.Key("lending:returns") }
+
+// Deliveries is a STREAM, the lending service's inbox for books that come from
+// the shelves, appended to by the shelving service. Fields: request, book.
+func (k Keys) Deliveries() string { return k.Key("lending:deliveries") }
+
+// Fetches is a STREAM, the shelving service's inbox for orders, appended to by
+// the lending service. Fields: request, book.
+func (k Keys) Fetches() string { return k.Key("shelving:fetches") }
+
+// Stores is a STREAM, the shelving service's inbox for books to be put on the
+// shelves, appended to by the lending service. Fields: book.
+func (k Keys) Stores() string { return k.Key("shelving:stores") }
+
+// Rejected is a STREAM of the entries that a service set aside. Fields: stream,
+// entry, reason, and the entry's own fields with a dot before their names.
+func (k Keys) Rejected(service string) string { return k.Key(service + ":rejected") }
+
+// Events is a STREAM, the log of all that happened, appended to by every script.
+func (k Keys) Events() string { return k.Key("events") }
+
+// Instance is a STRING with a time to live, the lock by which an instance holds
+// its name: a random token, then a JSON object with host, pid and since.
+func (k Keys) Instance(name string) string { return k.Key("instance:" + name) }
+
+// The services' names, which are the names of their groups too.
+const (
+	Lending  = "lending"
+	Shelving = "shelving"
+)
+
+// Inboxes are the streams a service reads.
+func (k Keys) Inboxes(service string) []string {
+	if service == Shelving {
+		return []string{k.Fetches(), k.Stores()}
+	}
+	return []string{k.Requests(), k.Returns(), k.Deliveries()}
+}

@@ -1,0 +1,121 @@
+package library
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+const (
+	// NameBytesMax is the length of the longest user's or book's name, in bytes of UTF-8.
+	NameBytesMax = 256
+	// BooksMax is how many different books one request or return may name.
+	BooksMax = 100
+)
+
+var tagPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
+
+// CheckTag reports whether the name of a library or an instance can be part of
+// a key. Its error wraps ErrName.
+func CheckTag(kind, name string) error {
+	if !tagPattern.MatchString(name) {
+		return fmt.Errorf("%s name %s: %w: use 1 to 64 lower-case letters, digits and hyphens, not a hyphen first",
+			kind, Printable(name), ErrName)
+	}
+	return nil
+}
+
+var idPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// CheckID reports whether a request's id, or the word by which its asker is told,
+// can be part of a key or a channel. Its error wraps ErrName.
+func CheckID(kind, id string) error {
+	if !idPattern.MatchString(id) {
+		return fmt.Errorf("%s %s: %w: use 1 to 64 letters, digits, hyphens and underscores", kind, Printable(id), ErrName)
+	}
+	return nil
+}
+
+// CleanName gives a user's or a book's name the one form under which the
+// library knows it (Unicode's NFC), and checks it. A person's keyboard decides
+// which form they send; the stream carries only this one.
+func CleanName(kind, name string) (string, error) {
+	if utf8.ValidString(name) {
+		name = norm.NFC.String(name)
+	}
+	return name, CheckName(kind, name)
+}
+
+// CheckName reports whether a user's or a book's name may stand in a stream:
+// NFC, valid UTF-8, 1 to 256 bytes, no control or format character, no line
+// or paragraph separator, no leading or trailing space. The replacement
+// character is refused too: it is what decoders leave where text was lost, so
+// that two different broken names would meet in it. Its error wraps ErrName.
+func CheckName(kind, name string) error {
+	fault := ""
+	switch {
+	case name == "":
+		fault = "it is empty"
+	case len(name) > NameBytesMax:
+		fault = fmt.Sprintf("it has %d bytes; at most %d are allowed", len(name), NameBytesMax)
+	case !utf8.ValidString(name):
+		fault = "it is not valid UTF-8"
+	case !norm.NFC.IsNormalString(name):
+		fault = "it is not in Unicode's normal form NFC"
+	default:
+		fault = faultyRune(name)
+	}
+	if fault == "" {
+		return nil
+	}
+	return fmt.Errorf("%s %s: %w: %s", kind, Printable(name), ErrName, fault)
+}
+
+func faultyRune(name string) string {
+	first, _ := utf8.DecodeRuneInString(name)
+	last, _ := utf8.DecodeLastRuneInString(name)
+	if unicode.IsSpace(first) || unicode.IsSpace(last) {
+		return "it begins or ends with a space"
+	}
+	for _, r := range name {
+		if r == utf8.RuneError || unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
+			return fmt.Sprintf("it contains %U, a character that does not print", r)
+		}
+	}
+	return ""
+}
+
+// printableBytesMax bounds what Printable shows of a text.
+const printableBytesMax = 120
+
+// Printable quotes text that came from outside so that it can be shown: it is
+// escaped to ASCII, so that no control, format or bidirectional character
+// reaches a terminal or a log, and cut short where it is long.
+func Printable(text string) string {
+	if len(text) <= printableBytesMax {
+		return strconv.QuoteToASCII(text)
+	}
+	return fmt.Sprintf("%s… (%d bytes)", strconv.QuoteToASCII(text[:printableBytesMax]), len(text))
+}
+
+// Plain shows a sentence that may quote text from outside, such as an error:
+// what does not print is escaped, and nothing else is changed.
+func Plain(text string) string {
+	var plain strings.Builder
+	for len(text) > 0 {
+		r, size := utf8.DecodeRuneInString(text)
+		if r == utf8.RuneError || r != ' ' && !unicode.IsGraphic(r) || unicode.Is(unicode.Zl, r) || unicode.Is(unicode.Zp, r) {
+			escaped := strconv.QuoteToASCII(text[:size])
+			plain.WriteString(escaped[1 : len(escaped)-1])
+		} else {
+			plain.WriteString(text[:size])
+		}
+		text = text[size:]
+	}
+	return plain.String()
+}

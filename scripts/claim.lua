@@ -1,0 +1,69 @@
+-- claim.lua takes over entries that are pending for an instance whose lock is
+-- gone, or that this very instance lost sight of.
+--
+-- An entry that was trimmed away while it was pending is set aside, for nobody
+-- can tell any more what it asked.
+--
+-- KEYS[1] instance  STRING  the lock of the instance that calls
+-- KEYS[2] owner     STRING  the lock of the instance the entries are pending for
+-- KEYS[3] inbox     STREAM  the inbox the entries are in
+-- KEYS[4] rejected  STREAM  the entries that the service set aside
+-- KEYS[5] events    STREAM  the log
+--
+-- ARGV[1] token         the token in the instance's lock
+-- ARGV[2] name          the instance's name
+-- ARGV[3] owner_name    the name of the instance the entries are pending for
+-- ARGV[4] group         the group that reads the inbox
+-- ARGV[5] log_max       about how many entries the log keeps
+-- ARGV[6] rejected_max  about how many entries are kept set aside
+-- ARGV[7...] the ids of the entries, ascending
+--
+-- Returns two arrays. The first has a triple an entry that is now pending for this
+--         instance: its id, how often it was delivered, and an array of its fields
+--         and values. The second has the ids of the entries that were set aside.
+--         Entries that are no longer pending for the owner are in neither; both are
+--         empty if the owner's lock is held again.
+-- Emits   one "rejected" an entry that was trimmed away
+-- Faults  FENCED  the instance no longer holds its name; nothing was written
+local instance = KEYS[1]
+local owner = KEYS[2]
+local inbox = KEYS[3]
+local rejected = KEYS[4]
+local events = KEYS[5]
+local token = ARGV[1]
+local name = ARGV[2]
+local owner_name = ARGV[3]
+local group = ARGV[4]
+local log_max = ARGV[5]
+local rejected_max = ARGV[6]
+
+-- Read.
+if redis.call('GETRANGE', instance, 0, #token - 1) ~= token then
+  return redis.error_reply('FENCED the instance no longer holds its name')
+end
+if owner_name ~= name and redis.call('EXISTS', owner) == 1 then return { {}, {} } end
+redis.call('XLEN', rejected)
+redis.call('XLEN', events)
+local claimed, ids, trimmed = {}, {}, {}
+for arg = 7, #ARGV do
+  local id = ARGV[arg]
+  local pending = redis.call('XPENDING', inbox, group, id, id, 1, owner_name)[1]
+  local entry = redis.call('XRANGE', inbox, id, id)[1]
+  if pending and entry then
+    ids[#ids + 1] = id
+    claimed[#claimed + 1] = { id, pending[4] + 1, entry[2] }
+  elseif pending then
+    trimmed[#trimmed + 1] = id
+  end
+end
+
+-- Write.
+for _, id in ipairs(trimmed) do
+  local reason = 'it was trimmed away before it was handled'
+  redis.call('XADD', rejected, 'MAXLEN', '~', rejected_max, '*', 'stream', inbox, 'entry', id, 'reason', reason)
+  redis.call('XADD', events, 'MAXLEN', '~', log_max, '*',
+    'event', 'rejected', 'by', name, 'stream', inbox, 'entry', id, 'reason', reason, 'receipt', '')
+  redis.call('XACK', inbox, group, id)
+end
+if #ids > 0 then redis.call('XCLAIM', inbox, group, name, 0, unpack(ids)) end
+return { claimed, trimmed }

@@ -1,0 +1,58 @@
+-- reject.lua sets an entry aside that could not be understood or applied.
+--
+-- KEYS[1] instance  STRING  the lock of the instance that calls
+-- KEYS[2] inbox     STREAM  the inbox the entry was read from
+-- KEYS[3] rejected  STREAM  the entries that the service set aside
+-- KEYS[4] events    STREAM  the log
+-- KEYS[5] receipt   STRING  the request's receipt; absent where no request id can be told
+--
+-- ARGV[1] token         the token in the instance's lock
+-- ARGV[2] name          the instance's name, under which the entry is pending
+-- ARGV[3] group         the group that reads the inbox
+-- ARGV[4] log_max       about how many entries the log keeps
+-- ARGV[5] rejected_max  about how many entries are kept set aside
+-- ARGV[6] id            the entry's id
+-- ARGV[7] reason        why it is set aside
+-- ARGV[8] text          the receipt that says so; "" without a receipt
+-- ARGV[9] receipt_ms    how long a receipt is kept
+-- ARGV[10] bell         the channel on which to ring; "" for none
+-- ARGV[11...] the entry's own fields and values, each name with a dot before it
+--
+-- Returns "gone"      it is not pending for this instance: nothing was done
+--         "rejected"  it was set aside; a receipt that stood before still stands
+-- Emits   one "rejected"
+-- Faults  FENCED  the instance no longer holds its name; nothing was written
+local instance = KEYS[1]
+local inbox = KEYS[2]
+local rejected = KEYS[3]
+local events = KEYS[4]
+local receipt = KEYS[5]
+local token = ARGV[1]
+local name = ARGV[2]
+local group = ARGV[3]
+local log_max = ARGV[4]
+local rejected_max = ARGV[5]
+local id = ARGV[6]
+local reason = ARGV[7]
+local text = ARGV[8]
+local receipt_ms = ARGV[9]
+local bell = ARGV[10]
+
+-- Read.
+if redis.call('GETRANGE', instance, 0, #token - 1) ~= token then
+  return redis.error_reply('FENCED the instance no longer holds its name')
+end
+if #redis.call('XPENDING', inbox, group, id, id, 1, name) == 0 then return 'gone' end
+redis.call('XLEN', rejected)
+redis.call('XLEN', events)
+
+-- Write.
+redis.call('XADD', rejected, 'MAXLEN', '~', rejected_max, '*',
+  'stream', inbox, 'entry', id, 'reason', reason, unpack(ARGV, 11))
+redis.call('XADD', events, 'MAXLEN', '~', log_max, '*',
+  'event', 'rejected', 'by', name, 'stream', inbox, 'entry', id, 'reason', reason, 'receipt', text)
+if receipt then redis.call('SET', receipt, text, 'PX', receipt_ms, 'NX') end
+if bell ~= '' then redis.call('PUBLISH', bell, text) end
+redis.call('XACK', inbox, group, id)
+redis.call('XDEL', inbox, id)
+return 'rejected'

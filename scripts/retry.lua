@@ -1,0 +1,47 @@
+-- retry.lua puts an entry that was set aside back into its inbox.
+--
+-- A receipt that says "rejected" is taken back, for it would make the entry a
+-- repeat. Any other receipt stands.
+--
+-- KEYS[1] rejected  STREAM  the entries that the service set aside
+-- KEYS[2] inbox     STREAM  the inbox the entry came from
+-- KEYS[3] events    STREAM  the log
+-- KEYS[4] receipt   STRING  the request's receipt; absent where the entry has none
+--
+-- ARGV[1] id       the id of the entry that was set aside
+-- ARGV[2] log_max  about how many entries the log keeps
+--
+-- Returns "unknown"   no such entry is set aside: nothing was done
+--         "not_kept"  the entry's fields were too large to keep, or trimmed away: nothing was done
+--         otherwise the id of the new entry in the inbox
+-- Emits   one "retried"
+-- Faults  none
+local rejected = KEYS[1]
+local inbox = KEYS[2]
+local events = KEYS[3]
+local receipt = KEYS[4]
+local id = ARGV[1]
+local log_max = ARGV[2]
+
+-- Read.
+redis.call('XLEN', inbox)
+redis.call('XLEN', events)
+local entry = redis.call('XRANGE', rejected, id, id)[1]
+if not entry then return 'unknown' end
+local fields = {}
+for i = 1, #entry[2], 2 do
+  if string.sub(entry[2][i], 1, 1) == '.' then
+    fields[#fields + 1] = string.sub(entry[2][i], 2)
+    fields[#fields + 1] = entry[2][i + 1]
+  end
+end
+if #fields == 0 then return 'not_kept' end
+local text = receipt and redis.call('GET', receipt)
+
+-- Write.
+local new = redis.call('XADD', inbox, '*', unpack(fields))
+redis.call('XADD', events, 'MAXLEN', '~', log_max, '*',
+  'event', 'retried', 'stream', inbox, 'entry', new, 'rejected', id)
+if text and string.find(text, '"outcome":"rejected"', 1, true) then redis.call('DEL', receipt) end
+redis.call('XDEL', rejected, id)
+return new

@@ -1,0 +1,94 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"example.com/library/library"
+	"example.com/library/scripts"
+
+	"github.com/redis/go-redis/v9"
+)
+
+var (
+	// ErrNotRejected is returned when no entry with that id is set aside.
+	ErrNotRejected = errors.New("no such entry is set aside")
+
+	// ErrNotKept is returned when an entry cannot be put back, because it was too
+	// large to keep, or trimmed away before it was set aside.
+	ErrNotKept = errors.New("the entry's fields were not kept")
+)
+
+// A RejectedEntry is an entry that a service set aside.
+type RejectedEntry struct {
+	// ID is its id among the rejected.
+	ID      string `json:"id"`
+	Service string `json:"service"`
+	// Stream and Entry are the inbox it came from, and its id there.
+	Stream string `json:"stream"`
+	Entry  string `json:"entry"`
+	Reason string `json:"reason"`
+	// Fields are what its appender wrote, unchecked; empty where that was not kept.
+	Fields map[string]string `json:"fields"`
+}
+
+// ListRejected tells the entries that a service set aside, the oldest first.
+func ListRejected(ctx context.Context, rdb *redis.Client, keys library.Keys, service string) ([]RejectedEntry, error) {
+	messages, err := rdb.XRange(ctx, keys.Rejected(service), "-", "+").Result()
+	if err != nil {
+		return nil, fmt.Errorf("list what the %s service rejected: %w", service, err)
+	}
+	entries := make([]RejectedEntry, len(messages))
+	for i, message := range messages {
+		entries[i] = newRejectedEntry(message, service)
+	}
+	return entries, nil
+}
+
+func newRejectedEntry(message redis.XMessage, service string) RejectedEntry {
+	entry := RejectedEntry{ID: message.ID, Service: service, Fields: map[string]string{}}
+	for name, value := range message.Values {
+		text, _ := value.(string)
+		switch field, own := strings.CutPrefix(name, "."); {
+		case own:
+			entry.Fields[field] = text
+		case name == "stream":
+			entry.Stream = text
+		case name == "entry":
+			entry.Entry = text
+		case name == "reason":
+			entry.Reason = text
+		}
+	}
+	return entry
+}
+
+// Retry puts an entry that a service set aside back into its inbox, and returns
+// its new id there. receiptKey gives the key of a request's receipt. Its error
+// wraps ErrNotRejected or ErrNotKept, or is Redis's.
+func Retry(ctx context.Context, rdb *redis.Client, keys library.Keys, service, id string, logMax int64, receiptKey func(request string) string) (string, error) {
+	messages, err := rdb.XRange(ctx, keys.Rejected(service), id, id).Result()
+	if err != nil {
+		return "", err
+	}
+	if len(messages) == 0 {
+		return "", fmt.Errorf("%w: %s", ErrNotRejected, id)
+	}
+	entry := newRejectedEntry(messages[0], service)
+	scriptKeys := []string{keys.Rejected(service), entry.Stream, keys.Events()}
+	if request := entry.Fields["id"]; library.CheckID("id", request) == nil {
+		scriptKeys = append(scriptKeys, receiptKey(request))
+	}
+	answer, err := scripts.Retry.Run(ctx, rdb, scriptKeys, id, logMax).Text()
+	switch {
+	case err != nil:
+		return "", err
+	case answer == "unknown":
+		return "", fmt.Errorf("%w: %s", ErrNotRejected, id)
+	case answer == "not_kept":
+		return "", fmt.Errorf("%w: %s", ErrNotKept, id)
+	}
+	return answer, nil
+}
