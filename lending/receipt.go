@@ -104,7 +104,7 @@ func (r *Receipt) Summary() string {
 	for i, line := range r.Books {
 		words[i] = line.Book + " " + strings.ReplaceAll(string(line.Result), "_", " ")
 		if line.From != "" {
-			words[i] += " from " + line.From
+			words[i] += " from " + strings.Replace(line.From, FromShelves, "the shelves", 1)
 		}
 	}
 	return strings.Join(words, "; ")

@@ -69,8 +69,8 @@ func KindOf(err error) Kind {
 		case strings.HasPrefix(message, "ERR AUTH") || strings.HasPrefix(message, "ERR invalid password"),
 			strings.HasPrefix(message, "ERR DB index"), strings.HasPrefix(message, "ERR SELECT"):
 			return Refused
-		case strings.HasPrefix(message, "ERR ACL failure in script"):
-			return Refused
+		case strings.HasPrefix(message, "ERR ACL failure in script"), strings.HasPrefix(message, "ERR The user executing the script"):
+			return Refused // a command inside a script lacks a permission, as 7.2 and 7.0 say it
 		}
 		return codes[code]
 	}
@@ -88,13 +88,17 @@ func KindOf(err error) Kind {
 
 // Remedy says what a person can do about a Refused error.
 func Remedy(err error) string {
-	code, _, _ := strings.Cut(err.Error(), " ")
+	message := err.Error()
+	var reply redis.Error
+	if errors.As(err, &reply) {
+		message = reply.Error()
+	}
 	switch {
 	case errors.Is(err, ErrServerTooOld):
 		return "run Redis 7.0 or newer"
-	case code == "NOPERM":
+	case strings.HasPrefix(message, "NOPERM"), strings.HasPrefix(message, "ERR ACL failure"), strings.HasPrefix(message, "ERR The user"):
 		return "give this user the permission it lacks (see ACL SETUSER), or connect as another"
-	case strings.HasPrefix(err.Error(), "ERR DB index"), strings.HasPrefix(err.Error(), "ERR SELECT"):
+	case strings.HasPrefix(message, "ERR DB index"), strings.HasPrefix(message, "ERR SELECT"):
 		return "choose a database the server has with --db"
 	default:
 		return "give the right password by --password-file or the environment variable LENDING_PASSWORD"

@@ -34,17 +34,24 @@ type RejectedEntry struct {
 	Fields map[string]string `json:"fields"`
 }
 
-// ListRejected tells the entries that a service set aside, the oldest first.
-func ListRejected(ctx context.Context, rdb *redis.Client, keys library.Keys, service string) ([]RejectedEntry, error) {
-	messages, err := rdb.XRange(ctx, keys.Rejected(service), "-", "+").Result()
-	if err != nil {
-		return nil, fmt.Errorf("list what the %s service rejected: %w", service, err)
+// EachRejected calls f with every entry that a service set aside, the oldest
+// first, until f returns an error, which it returns.
+func EachRejected(ctx context.Context, rdb *redis.Client, keys library.Keys, service string, f func(RejectedEntry) error) error {
+	for start := "-"; ; {
+		page, err := rdb.XRangeN(ctx, keys.Rejected(service), start, "+", 100).Result()
+		if err != nil {
+			return fmt.Errorf("list what the %s service rejected: %w", service, err)
+		}
+		for _, message := range page {
+			if err := f(newRejectedEntry(message, service)); err != nil {
+				return err
+			}
+			start = "(" + message.ID
+		}
+		if len(page) == 0 {
+			return nil
+		}
 	}
-	entries := make([]RejectedEntry, len(messages))
-	for i, message := range messages {
-		entries[i] = newRejectedEntry(message, service)
-	}
-	return entries, nil
 }
 
 func newRejectedEntry(message redis.XMessage, service string) RejectedEntry {

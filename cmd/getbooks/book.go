@@ -28,7 +28,7 @@ func bookCommand() *urfave.Command {
 		Description: "A reader's loans are private: who has a book is shown only with --staff.",
 		Flags: append([]urfave.Flag{
 			cli.OutputFlag(), timeoutFlag(),
-			&urfave.BoolFlag{Name: "staff", EnvVars: []string{"LENDING_STAFF"}, Usage: "show who has it"},
+			&urfave.BoolFlag{Name: "staff", DisableDefaultText: true, EnvVars: []string{"LENDING_STAFF"}, Usage: "show who has it"},
 		}, cli.ConnectionFlags()...),
 		Action: lookUpBook,
 	}

@@ -25,7 +25,8 @@ func app() *urfave.App {
    getbooks request user1 -- --no-wait               a book called --no-wait
 
 Exit codes: 0 all done, 1 something is broken, 2 usage, 3 denied or refused, 4 partly,
-5 not known in time. Each flag has an environment variable, such as LENDING_ADDRESS.`,
+5 not known in time. getbooks COMMAND --help tells a command's flags, where to find Redis
+among them; each has an environment variable, such as LENDING_ADDRESS.`,
 		Version:              cli.Version(),
 		EnableBashCompletion: true,
 		Commands: []*urfave.Command{

@@ -34,14 +34,14 @@ Examples:
    getbooks request user1 "war, and peace" 紅楼夢  any name of 1 to 256 bytes`,
 		Flags: []urfave.Flag{
 			cli.OutputFlag(), timeoutFlag(),
-			&urfave.BoolFlag{Name: "no-wait", EnvVars: []string{"LENDING_NO_WAIT"}, Usage: "print the id right after sending, for getbooks receipt"},
-			&urfave.StringFlag{Name: "id", EnvVars: []string{"LENDING_ID"}, Usage: "send again under the `ID` of an earlier try; it takes effect once", DefaultText: "a new one"},
+			&urfave.BoolFlag{Name: "no-wait", DisableDefaultText: true, EnvVars: []string{"LENDING_NO_WAIT"}, Usage: "print the id right after sending, for getbooks receipt"},
+			&urfave.StringFlag{Name: "id", Usage: "send again under the `ID` of an earlier try; it takes effect once", DefaultText: "a new one"},
 		},
 		Action: func(c *urfave.Context) error { return placeOrder(c, action) },
 	}
 	if action == lending.Request {
 		command.Flags = append(command.Flags, &urfave.BoolFlag{
-			Name: "no-follow", EnvVars: []string{"LENDING_NO_FOLLOW"}, Usage: "stop at the decision, without waiting for what must be fetched",
+			Name: "no-follow", DisableDefaultText: true, EnvVars: []string{"LENDING_NO_FOLLOW"}, Usage: "stop at the decision, without waiting for what must be fetched",
 		})
 	} else {
 		command.Usage = "bring books back"
@@ -174,17 +174,21 @@ func notKnown(c *urfave.Context, order lending.Order, err error) error {
 func waitForServer(ctx context.Context, rdb *redis.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, serverPatience)
 	defer cancel()
+	var last error
 	for {
 		err := rdb.Ping(ctx).Err()
-		switch {
-		case err == nil:
+		if err == nil {
 			return nil
-		case library.KindOf(err) != library.Passing:
+		}
+		if library.KindOf(err) != library.Passing {
 			return fmt.Errorf("connect to %s: %w", library.Where(rdb), err)
+		}
+		if last == nil || ctx.Err() == nil {
+			last = err
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w at %s: %w; nothing was sent; is it running? --address says where to look", cli.ErrNoServer, library.Where(rdb), err)
+			return fmt.Errorf("%w at %s: %w; nothing was sent; is it running? --address says where to look", cli.ErrNoServer, library.Where(rdb), last)
 		case <-time.After(100 * time.Millisecond):
 		}
 	}

@@ -23,7 +23,7 @@ Example:
    getbooks receipt $(getbooks request user1 geb --no-wait) --wait`,
 		Flags: append([]urfave.Flag{
 			cli.OutputFlag(), timeoutFlag(),
-			&urfave.BoolFlag{Name: "wait", Aliases: []string{"w"}, EnvVars: []string{"LENDING_WAIT"}, Usage: "wait for the answer, and for the books to arrive"},
+			&urfave.BoolFlag{Name: "wait", DisableDefaultText: true, Aliases: []string{"w"}, EnvVars: []string{"LENDING_WAIT"}, Usage: "wait for the answer, and for the books to arrive"},
 		}, cli.ConnectionFlags()...),
 		Action: lookUpReceipt,
 	}

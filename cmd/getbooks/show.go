@@ -109,7 +109,7 @@ func describe(line lending.Line, width int) string {
 		if line.OnItsWay {
 			mark, words = wait.Render("…"), words+", on its way from the shelves"
 		} else {
-			words += ", from " + strings.ReplaceAll(line.From, "front", "front storage")
+			words += ", from " + placeNames[line.From]
 		}
 	case lending.AlreadyYours:
 		mark, words = wait.Render("="), "yours already, "+until
@@ -130,6 +130,8 @@ func describe(line lending.Line, width int) string {
 	pad := strings.Repeat(" ", max(0, width-runewidth.StringWidth(name)))
 	return fmt.Sprintf("%s %s%s  %s", mark, bold.Render(name), pad, words)
 }
+
+var placeNames = map[string]string{lending.FromFront: "front storage", lending.FromShelves: "the shelves"}
 
 func day(t time.Time) string { return t.Local().Format("2 Jan 2006") }
 

@@ -43,17 +43,17 @@ or --password-file, not on the command line.`,
 func instanceFlags() []urfave.Flag {
 	return []urfave.Flag{
 		&urfave.StringFlag{Name: "service", EnvVars: []string{"LENDING_SERVICE"}, Usage: "the `SERVICES` to run: lending, shelving, or both", Value: "lending,shelving"},
-		&urfave.BoolFlag{Name: "embedded", EnvVars: []string{"LENDING_EMBEDDED"}, Usage: "serve from an in-memory Redis of its own at the address; nothing is kept"},
-		&urfave.BoolFlag{Name: "force", Aliases: []string{"f"}, EnvVars: []string{"LENDING_FORCE"}, Usage: "take the name from a process that holds it; that one stops"},
-		&urfave.DurationFlag{Name: "lock-ttl", EnvVars: []string{"LENDING_LOCK_TTL"}, Usage: "how long the name outlives a crashed process, `1s to 10m`", Value: 10 * time.Second},
+		&urfave.BoolFlag{Name: "embedded", DisableDefaultText: true, EnvVars: []string{"LENDING_EMBEDDED"}, Usage: "serve from an in-memory Redis of its own at the address; nothing is kept"},
+		&urfave.BoolFlag{Name: "force", DisableDefaultText: true, Aliases: []string{"f"}, EnvVars: []string{"LENDING_FORCE"}, Usage: "take the name from a process that holds it; that one stops"},
+		&urfave.DurationFlag{Name: "lock-ttl", EnvVars: []string{"LENDING_LOCK_TTL"}, Usage: "how long the name outlives a crashed process: a `DURATION` from 1s to 10m", Value: 10 * time.Second},
 
-		&urfave.IntFlag{Name: "limit", EnvVars: []string{"LENDING_LIMIT"}, Category: "Lending", Usage: "how many books a user may hold, `1 to 100`", Value: 5},
-		&urfave.IntFlag{Name: "front", EnvVars: []string{"LENDING_FRONT"}, Category: "Lending", Usage: "how many books front storage has room for, `0 to 1000000`", Value: 20},
-		&urfave.IntFlag{Name: "loan-days", EnvVars: []string{"LENDING_LOAN_DAYS"}, Category: "Lending", Usage: "how many days a loan lasts, `1 to 3650`", Value: 28},
-		&urfave.DurationFlag{Name: "receipt-keep", EnvVars: []string{"LENDING_RECEIPT_KEEP"}, Category: "Lending", Usage: "how long receipts are kept, `10m to 720h`; within it a repeated request has no effect", Value: 24 * time.Hour},
-		&urfave.DurationFlag{Name: "fetch-time", EnvVars: []string{"LENDING_FETCH_TIME"}, Category: "Shelving", Usage: "how long this instance takes to fetch a book from the shelves, `0s to 10m`", Value: 0},
+		&urfave.IntFlag{Name: "limit", EnvVars: []string{"LENDING_LIMIT"}, Category: "Lending", Usage: "how many books a user may hold: a `NUMBER` from 1 to 100", Value: 5},
+		&urfave.IntFlag{Name: "front", EnvVars: []string{"LENDING_FRONT"}, Category: "Lending", Usage: "how many books front storage has room for: a `NUMBER` from 0 to 1000000", Value: 20},
+		&urfave.IntFlag{Name: "loan-days", EnvVars: []string{"LENDING_LOAN_DAYS"}, Category: "Lending", Usage: "how many days a loan lasts: a `NUMBER` from 1 to 3650", Value: 28},
+		&urfave.DurationFlag{Name: "receipt-keep", EnvVars: []string{"LENDING_RECEIPT_KEEP"}, Category: "Lending", Usage: "how long receipts are kept: a `DURATION` from 10m to 720h; within it a repeated request has no effect", Value: 24 * time.Hour},
+		&urfave.DurationFlag{Name: "fetch-time", EnvVars: []string{"LENDING_FETCH_TIME"}, Category: "Shelving", Usage: "how long this instance takes to fetch a book from the shelves: a `DURATION` from 0s to 10m", Value: 0},
 
-		&urfave.Int64Flag{Name: "log-keep", EnvVars: []string{"LENDING_LOG_KEEP"}, Category: "Logs", Usage: "about how many events the library's log keeps, `1000 or more`", Value: 1_000_000},
+		&urfave.Int64Flag{Name: "log-keep", EnvVars: []string{"LENDING_LOG_KEEP"}, Category: "Logs", Usage: "about how many events the library's log keeps: a `NUMBER` from 1000 on", Value: 1_000_000},
 		&urfave.StringFlag{Name: "log-format", EnvVars: []string{"LENDING_LOG_FORMAT"}, Category: "Logs", Usage: "`FORMAT` of this program's own log: text, json or logfmt", Value: "text"},
 		&urfave.StringFlag{Name: "log-level", EnvVars: []string{"LENDING_LOG_LEVEL"}, Category: "Logs", Usage: "`LEVEL` of this program's own log: debug, info, warn or error", Value: "info"},
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"regexp"
 	"slices"
@@ -45,41 +46,48 @@ func listRejected(c *urfave.Context) error {
 		return err
 	}
 	defer rdb.Close()
-	entries := []stream.RejectedEntry{}
+	write := writeRejected
+	if c.String("output") == "json" {
+		write = encodeRejected
+	}
+	count := 0
 	for _, service := range []string{library.Lending, library.Shelving} {
-		rejected, err := stream.ListRejected(c.Context, rdb, keys, service)
+		err := stream.EachRejected(c.Context, rdb, keys, service, func(entry stream.RejectedEntry) error {
+			count++
+			return write(c.App.Writer, entry)
+		})
 		if err != nil {
 			return err
 		}
-		entries = append(entries, rejected...)
 	}
-	encoder := json.NewEncoder(c.App.Writer)
-	for _, entry := range entries {
-		if c.String("output") == "json" {
-			plain := make(map[string]string, len(entry.Fields))
-			for name, value := range entry.Fields {
-				plain[library.Plain(name)] = library.Plain(value)
-			}
-			entry.Fields = plain
-			if err := encoder.Encode(entry); err != nil {
-				return err
-			}
-			continue
-		}
-		_, inbox, _ := strings.Cut(entry.Stream, ":")
-		fmt.Fprintf(c.App.Writer, "%s  %s %s: %s", entry.ID, library.Plain(inbox), library.Plain(entry.Entry), library.Plain(entry.Reason))
-		if len(entry.Fields) == 0 {
-			fmt.Fprint(c.App.Writer, " (not kept)")
-		}
-		for _, name := range slices.Sorted(maps.Keys(entry.Fields)) {
-			fmt.Fprintf(c.App.Writer, " %s=%s", library.Plain(name), library.Printable(entry.Fields[name]))
-		}
-		fmt.Fprintln(c.App.Writer)
-	}
-	if len(entries) == 0 && c.String("output") == "text" {
+	if count == 0 && c.String("output") == "text" {
 		fmt.Fprintln(c.App.Writer, "nothing is set aside")
 	}
 	return nil
+}
+
+// writeRejected shows an entry in one line. Its fields may hold anything.
+func writeRejected(w io.Writer, entry stream.RejectedEntry) error {
+	_, inbox, _ := strings.Cut(entry.Stream, ":")
+	words := []string{entry.ID, "", library.Plain(inbox), library.Plain(entry.Entry) + ":", library.Plain(entry.Reason)}
+	if len(entry.Fields) == 0 {
+		words = append(words, "(not kept)")
+	}
+	for _, name := range slices.Sorted(maps.Keys(entry.Fields)) {
+		words = append(words, library.Plain(name)+"="+library.Printable(entry.Fields[name]))
+	}
+	_, err := fmt.Fprintln(w, strings.Join(words, " "))
+	return err
+}
+
+// encodeRejected shows an entry as one JSON object, what does not print escaped.
+func encodeRejected(w io.Writer, entry stream.RejectedEntry) error {
+	plain := make(map[string]string, len(entry.Fields))
+	for name, value := range entry.Fields {
+		plain[library.Plain(name)] = library.Plain(value)
+	}
+	entry.Fields = plain
+	return json.NewEncoder(w).Encode(entry)
 }
 
 var entryIDPattern = regexp.MustCompile(`^\d{1,20}-\d{1,20}$`)

@@ -99,7 +99,8 @@ func lookAround(ctx context.Context, rdb *redis.Client, keys library.Keys) (*sta
 		if err != nil {
 			return nil, fmt.Errorf("read the lock of %s: %w", library.Printable(name), err)
 		}
-		status.Instances = append(status.Instances, runningOwner{Name: name, Owner: owner})
+		owner.Host = library.Plain(owner.Host)
+		status.Instances = append(status.Instances, runningOwner{Name: library.Plain(name), Owner: owner})
 	}
 	client, err := lending.NewClient(rdb, keys.Library)
 	if err != nil {
@@ -118,7 +119,7 @@ func (s *status) write(w io.Writer) error {
 	fmt.Fprintf(table, "library %s on %s\n\n", s.Library, s.Redis)
 	fmt.Fprintf(table, "INSTANCE\tHOST\tPID\tSINCE\tSERVICES\n")
 	for _, owner := range s.Instances {
-		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\n", owner.Name, library.Plain(owner.Host), owner.PID,
+		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\n", owner.Name, owner.Host, owner.PID,
 			owner.Since.Local().Format(time.DateTime), library.Plain(strings.Join(owner.Services, ", ")))
 	}
 	if len(s.Instances) == 0 {

@@ -31,7 +31,7 @@ func ConnectionFlags() []cli.Flag {
 			Name: "password-file", EnvVars: []string{"LENDING_PASSWORD_FILE"}, Category: "Connection",
 			Usage: "read the password from `FILE`, which only you may read (chmod 600)",
 		},
-		&cli.BoolFlag{Name: "ssl", EnvVars: []string{"LENDING_SSL"}, Category: "Connection", Usage: "connect with TLS, as rediss:// does"},
+		&cli.BoolFlag{Name: "ssl", DisableDefaultText: true, EnvVars: []string{"LENDING_SSL"}, Category: "Connection", Usage: "connect with TLS, as rediss:// does"},
 		&cli.StringFlag{Name: "library", EnvVars: []string{"LENDING_LIBRARY"}, Category: "Connection", Usage: "the library's `NAME`", Value: "main"},
 	}
 }

@@ -281,8 +281,11 @@ func (p *Proxy) withheld(l *link) bool {
 func (p *Proxy) delivered(l *link) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if !p.flowing(l) {
+		return true
+	}
 	l.owed = max(0, l.owed-1) // RESP2's messages look like answers nobody owes
-	if l.closed || l.fault == nil || !l.fault.lose || l.owed > 0 {
+	if l.fault == nil || !l.fault.lose || l.owed > 0 {
 		return false
 	}
 	p.fire(l)

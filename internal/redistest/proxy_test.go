@@ -549,16 +549,38 @@ func TestAClientOfADeadServerIsHungUpOnUntilTheServerIsBack(t *testing.T) {
 	again.wantLines(t, "+PONG")
 }
 
-func TestTheServerLearnsThatAClientHasHungUp(t *testing.T) {
+func TestTheServerLearnsThatAClientHasHungUpButNotDuringAStall(t *testing.T) {
 	s := Start(t)
 	p := NewProxy(t, s)
-	client := dial(t, "tcp", p.Addr())
+	idle, client := dial(t, "tcp", p.Addr()), dial(t, "tcp", p.Addr())
 	client.send(t, command("BLPOP", "queue", "0"))
 	waitForBlocked(t, s, "1")
 
+	p.Stall()
 	client.Close()
+	idle.wantSilence(t) // which leaves time for what must not happen
+	waitForBlocked(t, s, "1")
 
+	p.Resume()
 	waitForBlocked(t, s, "0")
+}
+
+func TestAllThatAClientSentBeforeItHungUpIsExecuted(t *testing.T) {
+	s := Start(t)
+	p := NewProxy(t, s)
+	idle, client := dial(t, "tcp", p.Addr()), dial(t, "tcp", p.Addr())
+	s.Pause(t)
+	// Redis reads 16 KiB at a time, so it replies before it reads the end.
+	client.send(t, strings.Repeat(command("ECHO", strings.Repeat("x", 2000)), 12)+command("RPUSH", "queue", "geb"))
+	client.Close()
+	idle.wantSilence(t) // which leaves time to pass all of it on
+
+	s.Resume(t)
+
+	got, err := s.Client(t).BLPop(deadline(t), 0, "queue").Result()
+	if diff := cmp.Diff([]string{"queue", "geb"}, got); err != nil || diff != "" {
+		t.Errorf("BLPOP: %v (-want +got):\n%s", err, diff)
+	}
 }
 
 func TestTheEndOfATestEndsAStalledProxyWithAllItsConnections(t *testing.T) {
