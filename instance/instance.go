@@ -89,11 +89,11 @@ func ReadOwner(value string) (Owner, error) {
 type Instance struct {
 	config Config
 	rdb    *redis.Client
-	token  string
 	owner  string // the lock's metadata: an Owner as JSON
 
 	mu   sync.Mutex
 	lock *redislock.Lock
+	kept time.Time // when the lock was last known to be held
 }
 
 // Take takes the name. It returns an error that wraps ErrHeld and names the
@@ -107,15 +107,16 @@ func Take(ctx context.Context, rdb *redis.Client, config Config) (*Instance, err
 	if err != nil {
 		return nil, err
 	}
-	i := &Instance{config: config, rdb: rdb, token: rand.Text(), owner: string(owner)}
+	i := &Instance{config: config, rdb: rdb, owner: string(owner)}
+	token := rand.Text()
 	if config.Force {
 		// One SET leaves no moment in which the name is free and its former owner
 		// could take it back. Obtain then finds its own token there.
-		if err := rdb.Set(ctx, i.Key(), i.token+i.owner, config.TTL).Err(); err != nil {
+		if err := rdb.Set(ctx, i.Key(), token+i.owner, config.TTL).Err(); err != nil {
 			return nil, err
 		}
 	}
-	err = i.obtain(ctx)
+	err = i.obtain(ctx, token)
 	if errors.Is(err, redislock.ErrNotObtained) {
 		return nil, fmt.Errorf("%w %s", ErrHeld, i.holder(ctx))
 	}
@@ -128,13 +129,21 @@ func (i *Instance) Name() string { return i.config.Name }
 // Key is the lock's key.
 func (i *Instance) Key() string { return i.config.Keys.Instance(i.config.Name) }
 
-// Token begins the lock's value while this process holds the name; no other process knows it.
-func (i *Instance) Token() string { return i.token }
+// Token begins the lock's value while this process holds the name; no other
+// process knows it. It changes when the lock lapsed and was taken again. Whatever
+// was begun before that must be fenced by the token it was begun with: others may
+// have finished it meanwhile.
+func (i *Instance) Token() string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.lock.Token()
+}
 
-func (i *Instance) obtain(ctx context.Context) error {
-	lock, err := redislock.Obtain(ctx, i.rdb, i.Key(), i.config.TTL, &redislock.Options{Token: i.token, Metadata: i.owner})
+func (i *Instance) obtain(ctx context.Context, token string) error {
+	asked := time.Now()
+	lock, err := redislock.Obtain(ctx, i.rdb, i.Key(), i.config.TTL, &redislock.Options{Token: token, Metadata: i.owner})
 	if err == nil {
-		i.lock = lock
+		i.lock, i.kept = lock, asked
 	}
 	return err
 }
@@ -157,18 +166,26 @@ func (i *Instance) holder(ctx context.Context) string {
 func (i *Instance) Keep(ctx context.Context) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	asked, kept := time.Now(), i.kept
 	err := i.lock.Refresh(ctx, i.config.TTL, nil)
+	if err == nil {
+		i.kept = asked
+	}
 	if !errors.Is(err, redislock.ErrNotObtained) {
 		return err
 	}
-	err = i.obtain(ctx)
-	if errors.Is(err, redislock.ErrNotObtained) {
+	err = i.obtain(ctx, rand.Text())
+	switch {
+	case errors.Is(err, redislock.ErrNotObtained):
 		return fmt.Errorf("%w %s", ErrTaken, i.holder(ctx))
-	}
-	if err == nil {
+	case err != nil:
+		return err
+	case time.Since(kept) < i.config.TTL:
+		i.config.Log.Error("the library's data is gone: the instance's lock vanished before its time; it was taken again, and service goes on", "instance", i.config.Name)
+	default:
 		i.config.Log.Warn("the instance's lock had lapsed and was taken again; what was pending may have been taken over", "instance", i.config.Name)
 	}
-	return err
+	return nil
 }
 
 // Run keeps the lock until ctx is done, and returns nil then. It returns early

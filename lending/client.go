@@ -234,10 +234,21 @@ func (c *Client) locate(ctx context.Context, receipt *Receipt) (onTheirWay int, 
 	if len(fetched) == 0 {
 		return 0, nil
 	}
-	orders, err := c.rdb.HMGet(ctx, c.keys.fetching(), fetched...).Result()
+	var fetching *redis.SliceCmd
+	var standing *redis.IntCmd
+	_, err = c.rdb.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
+		fetching = pipe.HMGet(ctx, c.keys.fetching(), fetched...)
+		standing = pipe.Exists(ctx, c.keys.receipt(receipt.ID))
+		return nil
+	})
 	if err != nil {
 		return 0, fmt.Errorf("look up what is being fetched: %w", err)
 	}
+	if standing.Val() == 0 {
+		// What is not being fetched has arrived, unless the library forgot all of it.
+		return 0, fmt.Errorf("%w any more: %s", ErrNoReceipt, receipt.ID)
+	}
+	orders := fetching.Val()
 	for i := range receipt.Books {
 		line := &receipt.Books[i]
 		if line.From != FromShelves {
@@ -256,7 +267,8 @@ func (c *Client) locate(ctx context.Context, receipt *Receipt) (onTheirWay int, 
 
 // Arrivals waits until every book of a receipt is in the user's hands, and calls
 // arrived with each that came meanwhile; it also marks them in the receipt. Its
-// error wraps ErrUnknown, or is Redis's.
+// error wraps ErrUnknown, ErrNoReceipt where the library lost its data meanwhile,
+// or is Redis's.
 func (c *Client) Arrivals(ctx context.Context, receipt *Receipt, arrived func(Line)) error {
 	rings, stop := c.listen(ctx, receipt.ID)
 	defer stop()

@@ -83,7 +83,7 @@ func (s *Service) Lend(ctx context.Context, batch []stream.Entry) ([]stream.Reje
 	}
 	return s.decide(ctx, Request, batch, func(keys []string, args []any) ([]string, error) {
 		return scripts.Lend.Run(ctx, s.config.Redis, append(fixed, keys...), append([]any{
-			s.config.Instance.Token(), s.config.Instance.Name(), library.Lending,
+			batch[0].Token, s.config.Instance.Name(), library.Lending,
 			s.config.LoansMax, s.config.LoanTime.Milliseconds(), s.config.ReceiptTTL.Milliseconds(), s.config.LogMax,
 			max(demandMin, demandPerPlace*s.config.FrontMax), max(demandHalfMin, demandHalfPerPlace*s.config.FrontMax),
 			s.keys.bells(),
@@ -100,7 +100,7 @@ func (s *Service) Return(ctx context.Context, batch []stream.Entry) ([]stream.Re
 	}
 	return s.decide(ctx, Return, batch, func(keys []string, args []any) ([]string, error) {
 		return scripts.Return.Run(ctx, s.config.Redis, append(fixed, keys...), append([]any{
-			s.config.Instance.Token(), s.config.Instance.Name(), library.Lending,
+			batch[0].Token, s.config.Instance.Name(), library.Lending,
 			s.config.FrontMax, s.config.ReceiptTTL.Milliseconds(), s.config.LogMax, s.keys.bells(),
 		}, args...)...).StringSlice()
 	})
@@ -203,7 +203,7 @@ func (s *Service) Deliver(ctx context.Context, batch []stream.Entry) ([]stream.R
 	keys := []string{
 		s.config.Instance.Key(), s.keys.Deliveries(), s.keys.loans(), s.keys.fetching(), s.keys.front(), s.keys.Stores(), s.keys.Events(),
 	}
-	args := []any{s.config.Instance.Token(), s.config.Instance.Name(), library.Lending, s.config.LogMax, s.keys.bells()}
+	args := []any{batch[0].Token, s.config.Instance.Name(), library.Lending, s.config.LogMax, s.keys.bells()}
 	for _, parcel := range parcels {
 		args = append(args, parcel.Entry.ID, parcel.Request, parcel.Book)
 	}

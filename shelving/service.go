@@ -60,7 +60,7 @@ func (s *Service) Fetch(ctx context.Context, batch []stream.Entry) ([]stream.Rej
 	for _, order := range orders {
 		args = append(args, order.Entry.ID, order.Request, order.Book)
 	}
-	words, err := s.run(ctx, scripts.Fetch, s.keys.Fetches(), args)
+	words, err := s.run(ctx, scripts.Fetch, s.keys.Fetches(), batch[0].Token, args)
 	if err != nil {
 		return nil, fmt.Errorf("fetch: %w", err)
 	}
@@ -82,7 +82,7 @@ func (s *Service) Store(ctx context.Context, batch []stream.Entry) ([]stream.Rej
 	for _, book := range books {
 		args = append(args, book.Entry.ID, book.Book)
 	}
-	words, err := s.run(ctx, scripts.Store, s.keys.Stores(), args)
+	words, err := s.run(ctx, scripts.Store, s.keys.Stores(), batch[0].Token, args)
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
@@ -96,18 +96,22 @@ func (s *Service) Store(ctx context.Context, batch []stream.Entry) ([]stream.Rej
 	return rejections, nil
 }
 
-func (s *Service) run(ctx context.Context, script *redis.Script, inbox string, entries []any) ([]string, error) {
+func (s *Service) run(ctx context.Context, script *redis.Script, inbox, token string, entries []any) ([]string, error) {
 	if len(entries) == 0 {
 		return nil, nil
 	}
 	return script.Run(ctx, s.config.Redis,
 		[]string{s.config.Instance.Key(), inbox, s.keys.out(), s.keys.awaited(), s.keys.Deliveries(), s.keys.Events()},
-		append([]any{s.config.Instance.Token(), s.config.Instance.Name(), library.Shelving, s.config.LogMax}, entries...)...).StringSlice()
+		append([]any{token, s.config.Instance.Name(), library.Shelving, s.config.LogMax}, entries...)...).StringSlice()
 }
 
 func (s *Service) log(word string, parcel stream.Parcel) {
 	if word == "gone" || word == "repeat" {
 		s.config.Log.Debug(word, "book", parcel.Book, "entry", parcel.Entry.ID)
+		return
+	}
+	if parcel.Request == "" {
+		s.config.Log.Info(word, "book", parcel.Book)
 		return
 	}
 	s.config.Log.Info(word, "book", parcel.Book, "id", parcel.Request)

@@ -70,7 +70,7 @@ type Config struct {
 	Log      *log.Logger
 	// LogMax is about how many entries the log of events keeps.
 	LogMax int64
-	// ReceiptTTL is how long the receipt of a rejected request is kept.
+	// ReceiptTTL is how long receipts are kept.
 	ReceiptTTL time.Duration
 }
 
@@ -161,6 +161,7 @@ func (c *consumer) read(ctx context.Context) error {
 		return nil
 	case c.slots <- struct{}{}:
 	}
+	token := c.Instance.Token()
 	// A stop must not cut this call short: its entries are ours once Redis has
 	// given them out.
 	streams, err := c.Redis.XReadGroup(context.WithoutCancel(ctx), &redis.XReadGroupArgs{
@@ -175,7 +176,7 @@ func (c *consumer) read(ctx context.Context) error {
 	}
 	batch := make([]Entry, len(streams[0].Messages))
 	for i, message := range streams[0].Messages {
-		batch[i] = newEntry(message)
+		batch[i] = newEntry(message, token)
 	}
 	c.take(batch)
 	c.group.Go(func() error {
@@ -306,7 +307,7 @@ func (c *consumer) reject(ctx context.Context, rejection Rejection) error {
 	}
 	reason := shortened(rejection.Reason)
 	args := append([]any{
-		c.Instance.Token(), c.Instance.Name(), c.Service, c.LogMax, rejectedMax, rejection.Entry.ID, reason,
+		rejection.Entry.Token, c.Instance.Name(), c.Service, c.LogMax, rejectedMax, rejection.Entry.ID, reason,
 		rejection.Receipt, c.ReceiptTTL.Milliseconds(), rejection.Bell,
 	}, rejection.Entry.kept()...)
 	var answer string

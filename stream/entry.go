@@ -17,14 +17,17 @@ type Entry struct {
 	Fields map[string]string
 	// Deliveries counts how often it was given to an instance, this time included.
 	Deliveries int64
+	// Token is the instance's token at the time. Scripts are fenced by it, so that
+	// nothing is done with an entry that was in hand while the name was lost.
+	Token string
 }
 
-func newEntry(message redis.XMessage) Entry {
+func newEntry(message redis.XMessage, token string) Entry {
 	fields := make(map[string]string, len(message.Values))
 	for name, value := range message.Values {
 		fields[name], _ = value.(string)
 	}
-	return Entry{ID: message.ID, Fields: fields, Deliveries: 1}
+	return Entry{ID: message.ID, Fields: fields, Deliveries: 1, Token: token}
 }
 
 // Field returns a field that must be there. Its error names the field.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"example.com/library/library"
@@ -84,6 +85,10 @@ func Retry(ctx context.Context, rdb *redis.Client, keys library.Keys, service, i
 		return "", fmt.Errorf("%w: %s", ErrNotRejected, id)
 	}
 	entry := newRejectedEntry(messages[0], service)
+	if !slices.Contains(keys.Inboxes(service), entry.Stream) {
+		return "", fmt.Errorf("%w: %s says it came from %s, which the %s service does not read",
+			ErrNotKept, id, library.Printable(entry.Stream), service)
+	}
 	scriptKeys := []string{keys.Rejected(service), entry.Stream, keys.Events()}
 	if request := entry.Fields["id"]; library.CheckID("id", request) == nil {
 		scriptKeys = append(scriptKeys, receiptKey(request))

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"example.com/library/library"
@@ -20,6 +21,13 @@ func (c *consumer) sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	isMe := func(other redis.XInfoConsumer) bool { return other.Name == c.Instance.Name() }
+	if !slices.ContainsFunc(consumers, isMe) {
+		// Redis would list this instance only once it was given an entry.
+		if err := c.Redis.XGroupCreateConsumer(ctx, c.Stream, c.Service, c.Instance.Name()).Err(); err != nil {
+			return err
+		}
+	}
 	locks := make([]*redis.IntCmd, len(consumers))
 	_, err = c.Redis.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		for i, other := range consumers {
@@ -31,7 +39,7 @@ func (c *consumer) sweep(ctx context.Context) error {
 		return err
 	}
 	for i, other := range consumers {
-		me := other.Name == c.Instance.Name()
+		me := isMe(other)
 		if !me && locks[i].Val() == 1 {
 			continue
 		}
@@ -96,9 +104,10 @@ func (c *consumer) takeOver(ctx context.Context, owner string) error {
 // claim makes entries pending for this instance and returns them. An entry that
 // was trimmed away while it was pending is set aside.
 func (c *consumer) claim(ctx context.Context, owner string, ids []any) ([]Entry, error) {
+	token := c.Instance.Token()
 	reply, err := scripts.Claim.Run(ctx, c.Redis,
 		[]string{c.Instance.Key(), c.Keys.Instance(owner), c.Stream, c.Keys.Rejected(c.Service), c.Keys.Events()},
-		append([]any{c.Instance.Token(), c.Instance.Name(), owner, c.Service, c.LogMax, rejectedMax}, ids...)...).Slice()
+		append([]any{token, c.Instance.Name(), owner, c.Service, c.LogMax, rejectedMax}, ids...)...).Slice()
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +123,7 @@ func (c *consumer) claim(ctx context.Context, owner string, ids []any) ([]Entry,
 		for j := 0; j+1 < len(values); j += 2 {
 			fields[values[j].(string)] = values[j+1].(string)
 		}
-		batch[i] = Entry{ID: triple[0].(string), Fields: fields, Deliveries: triple[1].(int64)}
+		batch[i] = Entry{ID: triple[0].(string), Fields: fields, Deliveries: triple[1].(int64), Token: token}
 	}
 	return batch, nil
 }

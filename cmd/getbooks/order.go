@@ -167,7 +167,7 @@ func notKnown(c *urfave.Context, order lending.Order, err error) error {
 		}
 	}
 	return &cli.ExitError{Code: cli.ExitUnknown, Err: fmt.Errorf(
-		"%s %s: no answer came in time; it may still come: getbooks receipt %s --wait", order.Action, order.ID, order.ID)}
+		"%s: %s %s has no answer yet; it may still come: getbooks receipt %s --wait", why(c), order.Action, order.ID, order.ID)}
 }
 
 // waitForServer gives a server that is away a moment to come back.

@@ -31,7 +31,7 @@ var (
 )
 
 // soon is how long a book may take to arrive without being shown as on its way.
-const soon = 300 * time.Millisecond
+const soon = 700 * time.Millisecond
 
 // exitOf is the exit code for an outcome.
 func exitOf(outcome lending.Outcome) error {
@@ -53,7 +53,12 @@ func exitOf(outcome lending.Outcome) error {
 func showReceipt(ctx context.Context, c *urfave.Context, client *lending.Client, receipt *lending.Receipt, follow bool) error {
 	asJSON := c.String("output") == "json"
 	var followed error
-	if follow {
+	if !follow {
+		// How far the books are is not in the receipt.
+		if located, err := client.Receipt(ctx, receipt.ID); err == nil {
+			receipt = located
+		}
+	} else {
 		quick := ctx
 		if !asJSON {
 			var cancel context.CancelFunc
@@ -72,12 +77,20 @@ func showReceipt(ctx context.Context, c *urfave.Context, client *lending.Client,
 	}
 	if errors.Is(followed, lending.ErrUnknown) {
 		return &cli.ExitError{Code: cli.ExitUnknown, Err: fmt.Errorf(
-			"the books are lent, but not all of them arrived in time; go on waiting: getbooks receipt %s --wait", receipt.ID)}
+			"%s: the books are lent, but not all of them have arrived; go on waiting: getbooks receipt %s --wait", why(c), receipt.ID)}
 	}
 	if followed != nil {
 		return followed
 	}
 	return exitOf(receipt.Outcome)
+}
+
+// why tells why getbooks stopped waiting.
+func why(c *urfave.Context) string {
+	if c.Context.Err() != nil {
+		return "interrupted"
+	}
+	return "not known in time"
 }
 
 func writeReceipt(w io.Writer, receipt *lending.Receipt) {

@@ -1,0 +1,41 @@
+package lending
+
+import (
+	"testing"
+
+	"example.com/library/library"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// Programs of another version may share the library, so a key's name is a promise.
+func TestEveryKeyOfTheLendingServiceHasItsPinnedName(t *testing.T) {
+	k := keys{library.Keys{Library: "main"}}
+	got := map[string]string{
+		"loans":               k.loans(),
+		"card":                k.card("ann"),
+		"card of an odd name": k.card("{north}:*"),
+		"fetching":            k.fetching(),
+		"front":               k.front(),
+		"demand":              k.demand(),
+		"clock":               k.clock(),
+		"terms":               k.terms(),
+		"receipt":             k.receipt("r1"),
+		"bells":               k.bells(),
+	}
+	want := map[string]string{
+		"loans":               "{main}:lending:loans",
+		"card":                "{main}:lending:card:ann",
+		"card of an odd name": "{main}:lending:card:{north}:*",
+		"fetching":            "{main}:lending:fetching",
+		"front":               "{main}:lending:front",
+		"demand":              "{main}:lending:demand",
+		"clock":               "{main}:lending:clock",
+		"terms":               "{main}:lending:terms",
+		"receipt":             "{main}:lending:receipt:r1",
+		"bells":               "{main}:lending:bell:",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("keys (-want +got):\n%s", diff)
+	}
+}
