@@ -6,7 +6,7 @@
 #
 # compose.yaml runs a whole library of it.
 
-FROM golang:1.26.8 AS build
+FROM golang:1.26 AS build
 WORKDIR /src
 # The modules change seldom, so they are a layer of their own.
 COPY go.mod go.sum ./
