@@ -132,7 +132,6 @@ for n, entry in ipairs(entries) do
         lent[#lent + 1] = book
         lent[#lent + 1] = user
         if in_front[book] then
-          in_front[book] = nil
           taken[#taken + 1] = book
           line = line .. '"lent","from":"front","due_ms":' .. due
         else

@@ -45,6 +45,9 @@ end
 if #redis.call('XPENDING', inbox, group, id, id, 1, name) == 0 then return 'gone' end
 redis.call('XLEN', rejected)
 redis.call('XLEN', events)
+-- MGET reads a value of the wrong type as none; such a receipt must not keep the
+-- entry from being set aside.
+local standing = receipt and redis.call('MGET', receipt)[1]
 
 -- Write.
 redis.call('XADD', rejected, 'MAXLEN', '~', rejected_max, '*',
@@ -52,7 +55,7 @@ redis.call('XADD', rejected, 'MAXLEN', '~', rejected_max, '*',
 redis.call('XADD', events, 'MAXLEN', '~', log_max, '*',
   'event', 'rejected', 'by', name, 'stream', inbox, 'entry', id, 'reason', reason, 'receipt', text)
 if receipt then redis.call('SET', receipt, text, 'PX', receipt_ms, 'NX') end
-if bell ~= '' then redis.call('PUBLISH', bell, text) end
+if bell ~= '' then redis.call('PUBLISH', bell, standing or text) end
 redis.call('XACK', inbox, group, id)
 redis.call('XDEL', inbox, id)
 return 'rejected'

@@ -65,6 +65,7 @@ end
 redis.call('XPENDING', returns, group)
 redis.call('XLEN', stores)
 redis.call('XLEN', events)
+for _, entry in ipairs(entries) do redis.call('HLEN', entry.card) end
 local standing = redis.call('MGET', unpack(receipts))
 local holders = redis.call('HMGET', loans, unpack(books))
 local travelling = redis.call('HMGET', fetching, unpack(books))

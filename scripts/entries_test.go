@@ -1,0 +1,363 @@
+package scripts_test
+
+import (
+	"testing"
+
+	"example.com/library/scripts"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const reason = `it names no "book", but {braces} and a \`
+
+// A refusal is what reject.lua is told of the entry 2-0.
+type refusal struct {
+	receipt string // its text; "" without a receipt
+	bell    string
+	fields  []any // the entry's own
+}
+
+func reject(r refusal) call {
+	keys := []string{"instance", "inbox", "rejected", "events"}
+	if r.receipt != "" {
+		keys = append(keys, "receipt")
+	}
+	args := []any{secret, worker, group, logMax, setMax, "2-0", reason, r.receipt, weekMS, r.bell}
+	return call{scripts.Reject, keys, append(args, r.fields...)}
+}
+
+// claim is the call for entries of worker2's, whose lock is the key "owner".
+func claim(ids ...any) call { return claimFrom("worker2", ids...) }
+
+func claimFrom(owner string, ids ...any) call {
+	return call{
+		scripts.Claim, []string{"instance", "owner", "inbox", "rejected", "events"},
+		append([]any{secret, worker, owner, group, logMax, setMax}, ids...),
+	}
+}
+
+// retire is the call for worker1, whose lock is the key "instance".
+func retire() call {
+	return call{scripts.Retire, []string{"instance", "inbox"}, []any{worker, group}}
+}
+
+// retry is the call for the entry 2-0 of those set aside.
+func retry(receipt ...string) call {
+	return call{scripts.Retry, append([]string{"rejected", "inbox", "events"}, receipt...), []any{"2-0", logMax}}
+}
+
+// setAside is an entry of the inbox as it stands among the rejected.
+func setAside(id, from, reason string, fields ...string) entry {
+	return append(entry{id, "stream", "inbox", "entry", from, "reason", reason}, fields...)
+}
+
+func rejectedEvent(from, reason, receipt string) entry {
+	return entry{"new", "event", "rejected", "by", worker, "stream", "inbox", "entry", from, "reason", reason, "receipt", receipt}
+}
+
+func TestRejectingSetsAnEntryAside(t *testing.T) {
+	three := state{"inbox": given(3)}
+	without2 := state{"inbox": stream{
+		Entries: []entry{filled(1, 1)[0], filled(3, 3)[0]}, Read: "3-0", Pending: map[string][]string{worker: {"1-0", "3-0"}},
+	}}
+	sorry := `{"id":"r1","outcome":"rejected"}`
+	tests := []test{
+		{
+			name:  "an entry without a request id is set aside with the reason and its fields, and the others stay",
+			start: three.with(state{"rejected": entries(entry{"1-0", "stream", "older"})}),
+			call:  reject(refusal{fields: []any{".book", `a "b" \c`, ".", "", "..x", "百年"}}),
+			want:  "rejected",
+			end: without2.with(state{
+				"rejected": entries(entry{"1-0", "stream", "older"}, setAside("new", "2-0", reason, ".book", `a "b" \c`, ".", "", "..x", "百年")),
+				"events":   entries(rejectedEvent("2-0", reason, "")),
+			}),
+		},
+		{
+			name:  "an entry whose fields are too large to keep is set aside without them",
+			start: three,
+			call:  reject(refusal{}),
+			want:  "rejected",
+			end: without2.with(state{
+				"rejected": entries(setAside("new", "2-0", reason)), "events": entries(rejectedEvent("2-0", reason, "")),
+			}),
+		},
+		{
+			name:  "a request gets a receipt that says so, and the one who waits is rung",
+			start: three,
+			call:  reject(refusal{receipt: sorry, bell: "bell:b1", fields: []any{".id", "r1"}}),
+			want:  "rejected",
+			rings: []string{"bell:b1 " + sorry},
+			end: without2.with(state{
+				"receipt":  expiring{sorry, weekHours},
+				"rejected": entries(setAside("new", "2-0", reason, ".id", "r1")),
+				"events":   entries(rejectedEvent("2-0", reason, sorry)),
+			}),
+		},
+		{
+			name:  "a receipt that stood before still stands",
+			start: three.with(state{"receipt": expiring{"the receipt", 1}}),
+			call:  reject(refusal{receipt: sorry}),
+			want:  "rejected",
+			end: without2.with(state{
+				"receipt":  expiring{"the receipt", 1},
+				"rejected": entries(setAside("new", "2-0", reason)),
+				"events":   entries(rejectedEvent("2-0", reason, sorry)),
+			}),
+		},
+		{
+			name:  "the one who waits is rung with the receipt that stands",
+			start: three.with(state{"receipt": expiring{"the receipt", 1}}),
+			call:  reject(refusal{receipt: sorry, bell: "bell:b1"}),
+			want:  "rejected",
+			rings: []string{"bell:b1 the receipt"},
+			end: without2.with(state{
+				"receipt":  expiring{"the receipt", 1},
+				"rejected": entries(setAside("new", "2-0", reason)),
+				"events":   entries(rejectedEvent("2-0", reason, sorry)),
+			}),
+		},
+		{
+			name:  "an entry that is pending for another instance is gone",
+			start: state{"inbox": pendingForAnother(3)},
+			call:  reject(refusal{receipt: sorry, bell: "bell:b1", fields: []any{".id", "r1"}}),
+			want:  "gone",
+			end:   state{"inbox": pendingForAnother(3)},
+		},
+		{
+			name:  "an entry that was acknowledged before is gone",
+			start: state{"inbox": inbox(3, 1, 3)},
+			call:  reject(refusal{receipt: sorry, bell: "bell:b1", fields: []any{".id", "r1"}}),
+			want:  "gone",
+			end:   state{"inbox": inbox(3, 1, 3)},
+		},
+	}
+	onBoth(t, func(t *testing.T, b *bench) { b.run(t, tests) })
+}
+
+func TestClaimingTakesOverWhatNobodyWorksOn(t *testing.T) {
+	const trimmed = "it was trimmed away before it was handled"
+	fields := func(n int) entry { return filled(n, n)[0][1:] }
+	inHands := func(s stream, pending map[string][]string) state {
+		s.Pending = pending
+		return state{"inbox": s}
+	}
+	tests := []test{
+		{
+			name:  "entries of an instance that is gone are pending for this one then, delivered once more",
+			start: inHands(given(5), map[string][]string{"worker2": {"1-0", "2-0", "4-0"}, worker: {"3-0"}, "worker3": {"5-0"}}),
+			call:  claim("1-0", "4-0"),
+			want:  []any{[]any{[]any{"1-0", 2, fields(1)}, []any{"4-0", 2, fields(4)}}, []any{}},
+			end:   inHands(given(5), map[string][]string{"worker2": {"2-0"}, worker: {"1-0", "3-0", "4-0"}, "worker3": {"5-0"}}),
+		},
+		{
+			name:  "nothing is taken from an instance whose lock is held again",
+			start: inHands(given(2), map[string][]string{"worker2": {"1-0", "2-0"}}).with(state{"owner": expiring{"token2", 1}}),
+			call:  claim("1-0", "2-0"),
+			want:  []any{[]any{}, []any{}},
+			end:   inHands(given(2), map[string][]string{"worker2": {"1-0", "2-0"}}).with(state{"owner": expiring{"token2", 1}}),
+		},
+		{
+			name:  "entries that this instance lost sight of are claimed although its lock is held",
+			start: state{"inbox": given(2), "owner": lock},
+			call:  claimFrom(worker, "2-0"),
+			want:  []any{[]any{[]any{"2-0", 2, fields(2)}}, []any{}},
+			end:   state{"inbox": given(2), "owner": lock},
+		},
+		{
+			name:  "entries that are no longer pending for the owner stay as they are",
+			start: inHands(given(4), map[string][]string{"worker2": {"1-0"}, "worker3": {"2-0"}, worker: {"3-0"}}),
+			call:  claim("1-0", "2-0", "3-0", "4-0", "5-0"),
+			want:  []any{[]any{[]any{"1-0", 2, fields(1)}}, []any{}},
+			end:   inHands(given(4), map[string][]string{"worker2": nil, "worker3": {"2-0"}, worker: {"1-0", "3-0"}}),
+		},
+		{
+			name:  "of an owner that was never in the group nothing is claimed",
+			start: state{"inbox": given(2)},
+			call:  claim("1-0", "2-0"),
+			want:  []any{[]any{}, []any{}},
+			end:   state{"inbox": given(2)},
+		},
+		{
+			name:      "an entry that was trimmed away while it was pending is set aside",
+			onlyRedis: "the embedded server does not show pending entries that were trimmed away",
+			start:     inHands(stream{Entries: filled(2, 3), Read: "3-0"}, map[string][]string{"worker2": {"1-0", "2-0", "3-0"}}),
+			call:      claim("1-0", "2-0"),
+			want:      []any{[]any{[]any{"2-0", 2, fields(2)}}, []any{"1-0"}},
+			end: inHands(stream{Entries: filled(2, 3), Read: "3-0"}, map[string][]string{"worker2": {"3-0"}, worker: {"2-0"}}).with(state{
+				"rejected": entries(setAside("new", "1-0", trimmed)), "events": entries(rejectedEvent("1-0", trimmed, "")),
+			}),
+		},
+		{
+			name:      "where all were trimmed away, all are set aside and nothing is claimed",
+			onlyRedis: "the embedded server does not show pending entries that were trimmed away",
+			start:     inHands(stream{Read: "2-0"}, map[string][]string{worker: {"1-0", "2-0"}}),
+			call:      claimFrom(worker, "1-0", "2-0"),
+			want:      []any{[]any{}, []any{"1-0", "2-0"}},
+			end: inHands(stream{Read: "2-0"}, map[string][]string{worker: nil}).with(state{
+				"rejected": entries(setAside("new", "1-0", trimmed), setAside("new", "2-0", trimmed)),
+				"events":   entries(rejectedEvent("1-0", trimmed, ""), rejectedEvent("2-0", trimmed, "")),
+			}),
+		},
+	}
+	onBoth(t, func(t *testing.T, b *bench) { b.run(t, tests) })
+}
+
+func TestEachClaimCountsAsADelivery(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *bench) {
+		b.start(t, state{"inbox": given(1)})
+		for want := int64(2); want <= 7; want++ {
+			reply := must(b.do(t, claimFrom(worker, "1-0")))(t).([]any)
+			if got := reply[0].([]any)[0].([]any)[1]; got != want {
+				t.Errorf("the claim says it was delivered %v times, want %d", got, want)
+			}
+			pending := must(b.rdb.XPendingExt(t.Context(), pendingOf("inbox")).Result())(t)
+			if got := pending[0].RetryCount; got != want {
+				t.Errorf("the group says it was delivered %d times, want %d", got, want)
+			}
+		}
+	})
+}
+
+func TestRetiringLosesNothing(t *testing.T) {
+	tests := []test{
+		{
+			name:  "an instance whose lock is held is alive, even if nothing is pending for it",
+			start: state{"inbox": handled(2)},
+			call:  retire(),
+			want:  "alive",
+			end:   state{"inbox": handled(2)},
+		},
+		{
+			name:  "an instance whose lock is held is alive, even if entries are pending for it",
+			start: state{"inbox": given(2)},
+			call:  retire(),
+			want:  "alive",
+			end:   state{"inbox": given(2)},
+		},
+		{
+			name:  "an instance that is gone stays in the group while an entry is pending for it",
+			start: state{"instance": nil, "inbox": inbox(2, 2)},
+			call:  retire(),
+			want:  "pending",
+			end:   state{"instance": nil, "inbox": inbox(2, 2)},
+		},
+		{
+			name:      "an instance that is gone stays in the group while a trimmed entry is pending for it",
+			onlyRedis: "the embedded server does not show pending entries that were trimmed away",
+			start:     state{"instance": nil, "inbox": stream{Read: "1-0", Pending: map[string][]string{worker: {"1-0"}}}},
+			call:      retire(),
+			want:      "pending",
+			end:       state{"instance": nil, "inbox": stream{Read: "1-0", Pending: map[string][]string{worker: {"1-0"}}}},
+		},
+		{
+			name:  "an instance that is gone and has nothing pending is not in the group any more",
+			start: state{"instance": nil, "inbox": stream{Entries: filled(1, 3), Read: "2-0", Pending: map[string][]string{worker: nil, "worker2": {"2-0"}}}},
+			call:  retire(),
+			want:  "retired",
+			end:   state{"instance": nil, "inbox": stream{Entries: filled(1, 3), Read: "2-0", Pending: map[string][]string{"worker2": {"2-0"}}}},
+		},
+		{
+			name:  "an instance that was never in the group is not in it",
+			start: state{"instance": nil, "inbox": stream{Read: "2-0", Pending: map[string][]string{"worker2": nil}}},
+			call:  retire(),
+			want:  "retired",
+			end:   state{"instance": nil, "inbox": stream{Read: "2-0", Pending: map[string][]string{"worker2": nil}}},
+		},
+	}
+	onBoth(t, func(t *testing.T, b *bench) { b.run(t, tests) })
+}
+
+func TestRetryingPutsAnEntryBack(t *testing.T) {
+	inbox := stream{Entries: filled(3, 3), Read: "3-0", Pending: map[string][]string{worker: {"3-0"}}}
+	back := func(fields ...string) stream {
+		with := inbox
+		with.Entries = append(filled(3, 3), append(entry{"new"}, fields...))
+		return with
+	}
+	retried := entries(entry{"new", "event", "retried", "stream", "inbox", "entry", "new", "rejected", "2-0"})
+	older, kept := setAside("1-0", "1-0", reason, ".id", "r0"), setAside("2-0", "2-0", reason, ".id", "r1", ".books", `["a \"b\""]`)
+	tests := []test{
+		{
+			name:  "an entry that is not set aside is unknown",
+			start: state{"inbox": inbox, "rejected": entries(older), "receipt": expiring{`{"outcome":"rejected"}`, 1}},
+			call:  retry("receipt"),
+			want:  "unknown",
+			end:   state{"inbox": inbox, "rejected": entries(older), "receipt": expiring{`{"outcome":"rejected"}`, 1}},
+		},
+		{
+			name:  "an entry is unknown where nothing was ever set aside",
+			start: state{"inbox": inbox},
+			call:  retry(),
+			want:  "unknown",
+			end:   state{"inbox": inbox},
+		},
+		{
+			name:  "an entry whose fields were not kept stays set aside",
+			start: state{"inbox": inbox, "rejected": entries(older, setAside("2-0", "2-0", reason)), "receipt": expiring{`{"outcome":"rejected"}`, 1}},
+			call:  retry("receipt"),
+			want:  "not_kept",
+			end:   state{"inbox": inbox, "rejected": entries(older, setAside("2-0", "2-0", reason)), "receipt": expiring{`{"outcome":"rejected"}`, 1}},
+		},
+		{
+			name:  "an entry goes back into its inbox as it was",
+			start: state{"inbox": inbox, "rejected": entries(older, kept)},
+			call:  retry(),
+			want:  "new",
+			end:   state{"inbox": back("id", "r1", "books", `["a \"b\""]`), "rejected": entries(older), "events": retried},
+		},
+		{
+			name: "a field of the entry's own is told from what was noted with it by the first dot only",
+			start: state{"inbox": inbox, "rejected": entries(
+				setAside("2-0", "2-0", reason, ".stream", "its own", "..entry", "dotted", ".", "no name", ".id", ""))},
+			call: retry(),
+			want: "new",
+			end: state{
+				"inbox": back("stream", "its own", ".entry", "dotted", "", "no name", "id", ""), "rejected": stream{}, "events": retried,
+			},
+		},
+		{
+			name: "a receipt that says it was rejected is taken back",
+			start: state{"inbox": inbox, "rejected": entries(kept), "receipt": expiring{
+				`{"id":"r1","action":"request","user":"","outcome":"rejected","reason":"no","books":[]}`, 1}},
+			call: retry("receipt"),
+			want: "new",
+			end:  state{"inbox": back("id", "r1", "books", `["a \"b\""]`), "rejected": stream{}, "events": retried},
+		},
+		{
+			name: "any other receipt stands, even one of a book with a name like that of the outcome",
+			start: state{"inbox": inbox, "rejected": entries(kept), "receipt": expiring{
+				receipt("request", by("ann", "r1"), "denied", line(`"outcome":"rejected"`, "unavailable")), 1}},
+			call: retry("receipt"),
+			want: "new",
+			end: state{
+				"inbox": back("id", "r1", "books", `["a \"b\""]`), "rejected": stream{}, "events": retried, "receipt": expiring{
+					receipt("request", by("ann", "r1"), "denied", line(`"outcome":"rejected"`, "unavailable")), 1},
+			},
+		},
+		{
+			name:  "an entry without any receipt goes back",
+			start: state{"inbox": inbox, "rejected": entries(kept)},
+			call:  retry("receipt"),
+			want:  "new",
+			end:   state{"inbox": back("id", "r1", "books", `["a \"b\""]`), "rejected": stream{}, "events": retried},
+		},
+	}
+	onBoth(t, func(t *testing.T, b *bench) { b.run(t, tests) })
+}
+
+func TestARetryTellsTheIDOfTheNewEntry(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *bench) {
+		b.start(t, state{"rejected": entries(setAside("2-0", "2-0", reason, ".id", "r1"))})
+		reply := must(b.do(t, retry()))(t)
+		again := must(b.do(t, retry()))(t)
+		inbox := must(b.rdb.XRange(t.Context(), "inbox", "-", "+").Result())(t)
+		events := must(b.rdb.XRange(t.Context(), "events", "-", "+").Result())(t)
+		if len(inbox) != 1 || len(events) != 1 {
+			t.Fatalf("the inbox has %v and the log %v, want one entry each", inbox, events)
+		}
+		want := []any{inbox[0].ID, inbox[0].ID, "unknown"}
+		if diff := cmp.Diff(want, []any{reply, events[0].Values["entry"], again}); diff != "" {
+			t.Errorf("reply, event, and reply to the same again (-want +got):\n%s", diff)
+		}
+	})
+}

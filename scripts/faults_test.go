@@ -1,0 +1,283 @@
+package scripts_test
+
+import (
+	"maps"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// An example is a call of a script that uses all its keys, and writes all that the
+// script can write.
+type example struct {
+	call
+	start state
+	// emits is how many events it appends.
+	emits int64
+	// overlooked says why a value of a wrong type under a key does not matter.
+	overlooked map[string]string
+	// onlyRedis says why the embedded server does less; empty if it does not.
+	onlyRedis string
+}
+
+const (
+	overlookedReceipt = "MGET takes it for no receipt, and SET writes a receipt over it"
+	overlookedLock    = "EXISTS only asks whether anything is there"
+)
+
+var record = entries(entry{"1-0", "event", "before"})
+
+// examples are by the name of their script.
+var examples = map[string]example{
+	"lend": {
+		call: lend(usual, by("ann", "r1", "geb", "alice", "dune").rung("b1"), by("bob", "r2", "geb")),
+		start: state{
+			"requests": given(2), "loans": hash{"dune": "bob"}, "fetching": hash{"emma": "r0 "}, "front": zset{"alice": 2},
+			"demand": zset{"emma": 2}, "clock": 3.0, "fetches": record, "events": record,
+			"card:ann": hash{"emma": "2 1"}, "card:bob": hash{"dune": "2 1"},
+		},
+		emits:      2,
+		overlooked: map[string]string{"receipt:r1": overlookedReceipt, "receipt:r2": overlookedReceipt},
+	},
+	"return": {
+		call: takeBack(1, by("ann", "r1", "geb", "alice").rung("b1"), by("bob", "r2", "dune")),
+		start: state{
+			"returns": given(2), "loans": hash{"geb": "ann", "alice": "ann", "dune": "bob"}, "fetching": hash{"emma": "r0 "},
+			"front": zset{"z": 2}, "demand": zset{"geb": 3}, "stores": record, "events": record,
+			"card:ann": hash{"geb": "2 1", "alice": "2 1"}, "card:bob": hash{"dune": "2 1"},
+		},
+		emits:      3,
+		overlooked: map[string]string{"receipt:r1": overlookedReceipt, "receipt:r2": overlookedReceipt},
+	},
+	"fetch": {
+		call:  fetch(parcel{"r1", "geb"}, parcel{"r2", "dune"}),
+		start: state{"fetches": given(2), "out": hash{"dune": "r0"}, "awaited": hash{"emma": "r0"}, "deliveries": record, "events": record},
+		emits: 2,
+	},
+	"store": {
+		call: store("geb", "dune"),
+		start: state{
+			"stores": given(2), "out": hash{"geb": "r0", "dune": "r0", "emma": "r0"}, "awaited": hash{"geb": "r1", "emma": "r9"},
+			"deliveries": record, "events": record,
+		},
+		emits: 2,
+	},
+	"deliver": {
+		call: deliver(parcel{"r1", "geb"}, parcel{"r2", "dune"}),
+		start: state{
+			"deliveries": given(2), "loans": hash{"geb": "ann"}, "fetching": hash{"geb": "r1 b1", "emma": "r9 "}, "front": zset{"alice": 1},
+			"stores": record, "events": record,
+		},
+		emits: 2,
+	},
+	"reject": {
+		call:       reject(refusal{receipt: "a receipt", bell: "bell:b1", fields: []any{".id", "r1"}}),
+		start:      state{"inbox": given(2), "rejected": record, "events": record},
+		emits:      1,
+		overlooked: map[string]string{"receipt": "SET with NX leaves it as it is, whatever it is"},
+	},
+	"claim": {
+		call: claim("1-0", "2-0"),
+		start: state{
+			"inbox":    stream{Entries: filled(2, 2), Read: "2-0", Pending: map[string][]string{"worker2": {"1-0", "2-0"}}},
+			"rejected": record, "events": record,
+		},
+		emits:      1,
+		overlooked: map[string]string{"owner": overlookedLock},
+		onlyRedis:  "the embedded server does not show pending entries that were trimmed away",
+	},
+	"retire": {
+		call:       retire(),
+		start:      state{"instance": nil, "inbox": handled(2)},
+		overlooked: map[string]string{"instance": overlookedLock},
+	},
+	"retry": {
+		call: retry("receipt"),
+		start: state{
+			"inbox": given(1), "rejected": entries(setAside("2-0", "2-0", reason, ".id", "r1")), "events": record,
+			"receipt": expiring{`{"outcome":"rejected"}`, 1},
+		},
+		emits: 1,
+	},
+}
+
+// unfenced are the scripts that need no lock of their caller.
+var unfenced = map[string]bool{"retire": true, "retry": true}
+
+// TestEveryScriptHasAnExampleThatFitsItsHeader holds the examples, and by them the
+// keys that all tests use, against what the headers say of keys and their types.
+func TestEveryScriptHasAnExampleThatFitsItsHeader(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *bench) {
+		for _, h := range headers(t) {
+			name := strings.TrimSuffix(h.file, ".lua")
+			t.Run(name, func(t *testing.T) {
+				example, ok := examples[name]
+				if !ok {
+					t.Fatal("it has none")
+				}
+				b.start(t, example.start)
+				before := must(b.rdb.XLen(t.Context(), "events").Result())(t)
+				types := b.types(t)
+				must(b.do(t, example.call))(t)
+				maps.Copy(types, b.types(t))
+				for i, key := range h.keys {
+					if got := example.keys[i]; got != key.name {
+						t.Errorf("KEYS[%s] is %s in the example, want %s", key.number, got, key.name)
+					}
+					if kind, ok := types[key.name]; ok && kind != strings.ToLower(key.kind) {
+						t.Errorf("%s is a %s, but the header calls it a %s", key.name, kind, key.kind)
+					}
+				}
+				if b.embedded && example.onlyRedis != "" {
+					t.Skip(example.onlyRedis)
+				}
+				if got := must(b.rdb.XLen(t.Context(), "events").Result())(t) - before; got != example.emits {
+					t.Errorf("it emits %d events, want %d", got, example.emits)
+				}
+			})
+		}
+	})
+}
+
+func TestAnInstanceThatLostItsNameIsFencedOffAndNothingIsWritten(t *testing.T) {
+	locks := map[string]any{
+		"the lock is gone":               nil,
+		"another process holds the lock": expiring{"token2 {}", 1},
+		"another's token begins alike":   expiring{secret[:len(secret)-1], 1},
+	}
+	onBoth(t, func(t *testing.T, b *bench) {
+		for name, example := range examples {
+			if unfenced[name] {
+				continue
+			}
+			for what, lock := range locks {
+				t.Run(name+": "+what, func(t *testing.T) {
+					b.start(t, example.start.with(state{"instance": lock}))
+					before := b.state(t, span{})
+					_, err := b.do(t, example.call)
+					if err == nil || !strings.HasPrefix(err.Error(), "FENCED ") {
+						t.Errorf("the script answered %v, want FENCED", err)
+					}
+					if diff := cmp.Diff(before, b.state(t, span{})); diff != "" {
+						t.Errorf("state (-before +after):\n%s", diff)
+					}
+					if rings := b.rung(t, span{}); len(rings) > 0 {
+						t.Errorf("rung: %q", rings)
+					}
+				})
+			}
+		}
+	})
+}
+
+// TestAValueOfAWrongTypeIsAFaultBeforeAnythingIsWritten puts such a value under
+// each key of each script. Redis keeps what a script wrote before it failed, so
+// all must be noticed before the first write.
+func TestAValueOfAWrongTypeIsAFaultBeforeAnythingIsWritten(t *testing.T) {
+	onRedis(t, func(t *testing.T, b *bench) {
+		for name, example := range examples {
+			for _, key := range example.keys {
+				t.Run(name+": "+key, func(t *testing.T) {
+					b.start(t, example.start)
+					var wrong any = "a text"
+					if kind := b.types(t)[key]; kind == "string" || kind == "none" || kind == "" {
+						wrong = hash{"of": "no matter"}
+					}
+					b.put(t, key, wrong)
+					b.wantFault(t, example, key, "WRONGTYPE ")
+				})
+			}
+		}
+	})
+}
+
+// TestAnInboxThatVanishedIsAFaultBeforeAnythingIsWritten wants the code by which an
+// instance tells that it must make the group anew. The embedded server has words of
+// its own before a code that comes from within a script.
+func TestAnInboxThatVanishedIsAFaultBeforeAnythingIsWritten(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *bench) {
+		for name, example := range examples {
+			for key, value := range example.start {
+				if s, ok := value.(stream); !ok || s.Read == "" || name == "retry" {
+					continue // it is no inbox, or retry.lua makes it anew
+				}
+				t.Run(name, func(t *testing.T) {
+					b.start(t, example.start.with(state{key: nil}))
+					before := b.state(t, span{})
+					reply, err := b.do(t, example.call)
+					if err == nil || !strings.HasPrefix(err.Error(), "NOGROUP ") && !(b.embedded && strings.Contains(err.Error(), " NOGROUP ")) {
+						t.Errorf("the script answered %v, %v; want NOGROUP", reply, err)
+					}
+					if diff := cmp.Diff(before, b.state(t, span{})); diff != "" {
+						t.Errorf("state (-before +after):\n%s", diff)
+					}
+				})
+			}
+		}
+	})
+}
+
+func TestAClockThatIsNoNumberIsAFaultBeforeAnythingIsWritten(t *testing.T) {
+	onRedis(t, func(t *testing.T, b *bench) {
+		b.start(t, examples["lend"].start.with(state{"clock": "half past four"}))
+		b.wantFault(t, examples["lend"], "clock", "")
+	})
+}
+
+// TestAFullServerIsAFaultBeforeAnythingIsWritten has the server refuse all that
+// needs memory. Redis looks at it only before a script's first write, so that must
+// be one that can be refused.
+func TestAFullServerIsAFaultBeforeAnythingIsWritten(t *testing.T) {
+	onRedis(t, func(t *testing.T, b *bench) {
+		for name, example := range examples {
+			if example.emits == 0 {
+				continue // it adds no data
+			}
+			t.Run(name, func(t *testing.T) {
+				b.start(t, example.start)
+				must(b.rdb.ConfigSet(t.Context(), "maxmemory", "1").Result())(t)
+				b.wantFault(t, example, "", "OOM ")
+				must(b.rdb.ConfigSet(t.Context(), "maxmemory", "0").Result())(t)
+			})
+		}
+	})
+}
+
+// wantFault makes an example's call and wants an error, with every key as it was;
+// or none, if the example overlooks what is wrong with the key.
+func (b *bench) wantFault(t *testing.T, example example, key, code string) {
+	t.Helper()
+	before := b.dumps(t)
+	reply, err := b.do(t, example.call)
+	if why, ok := example.overlooked[key]; ok {
+		if err != nil {
+			t.Errorf("the script answered %v, want no fault: %s", err, why)
+		}
+		return
+	}
+	if err == nil {
+		t.Errorf("the script answered %v, want %s", reply, code)
+	} else if !strings.HasPrefix(err.Error(), code) {
+		t.Errorf("the script answered %v, want %s", err, code)
+	}
+	after := b.dumps(t)
+	for key := range before.with(after) {
+		if before[key] != after[key] {
+			t.Errorf("the script failed and changed %s", key)
+		}
+	}
+	if rings := b.rung(t, span{}); len(rings) > 0 {
+		t.Errorf("rung: %q", rings)
+	}
+}
+
+// dumps are all keys, to the last byte.
+func (b *bench) dumps(t *testing.T) state {
+	t.Helper()
+	dumps := state{}
+	for key := range b.types(t) {
+		dumps[key] = must(b.rdb.Dump(t.Context(), key).Result())(t)
+	}
+	return dumps
+}

@@ -1,0 +1,124 @@
+package scripts_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/redis/go-redis/v9"
+)
+
+// TestABatchLeavesInItsInboxWhatIsStillNeeded has every script that handles a
+// batch trim its inbox: to what is pending for anyone or was not read yet.
+func TestABatchLeavesInItsInboxWhatIsStillNeeded(t *testing.T) {
+	// A batch of the entries 1-0 and 2-0, in a state in which they can be handled.
+	batches := []struct {
+		inbox string
+		call  call
+		start state
+	}{
+		{"requests", lend(usual, by("ann", "r1", "a"), by("ann", "r2", "b")), nil},
+		{"returns", takeBack(0, by("ann", "r1", "a"), by("ann", "r2", "b")), nil},
+		{"fetches", fetch(parcel{"r1", "a"}, parcel{"r2", "b"}), nil},
+		{"stores", store("a", "b"), state{"out": hash{"a": "r1", "b": "r2"}}},
+		{"deliveries", deliver(parcel{"r1", "a"}, parcel{"r2", "b"}), nil},
+	}
+	batch := []string{"1-0", "2-0"}
+	tests := []struct {
+		name       string
+		start, end stream
+	}{
+		{
+			name:  "nothing, where nothing is pending any more",
+			start: given(2),
+			end:   handled(2),
+		},
+		{
+			name:  "nothing of what was handled before and is still there",
+			start: stream{Entries: filled(1, 3), Read: "3-0", Pending: map[string][]string{worker: batch}},
+			end:   handled(3),
+		},
+		{
+			name:  "what was not read yet",
+			start: stream{Entries: filled(1, 4), Read: "2-0", Pending: map[string][]string{worker: batch}},
+			end:   stream{Entries: filled(3, 4), Read: "2-0", Pending: map[string][]string{worker: nil}},
+		},
+		{
+			name:  "all, where the group was made anew and has read nothing",
+			start: stream{Entries: filled(1, 3), Read: unread},
+			end:   stream{Entries: filled(1, 3), Read: unread},
+		},
+		{
+			name:  "a newer entry that is pending for another instance, and all after it",
+			start: stream{Entries: filled(1, 5), Read: "4-0", Pending: map[string][]string{worker: batch, "worker2": {"3-0"}}},
+			end:   stream{Entries: filled(3, 5), Read: "4-0", Pending: map[string][]string{worker: nil, "worker2": {"3-0"}}},
+		},
+		{
+			name:  "a newer entry of this instance that is not in the batch",
+			start: given(3),
+			end:   inbox(3, 3),
+		},
+		{
+			name: "an older entry that is pending for another instance, and all after it",
+			start: stream{
+				Entries: append([]entry{{"0-1", "of", "no matter"}, {"0-2", "of", "no matter"}}, filled(1, 3)...),
+				Read:    "2-0", Pending: map[string][]string{worker: batch, "worker2": {"0-2"}},
+			},
+			end: stream{
+				Entries: append([]entry{{"0-2", "of", "no matter"}}, filled(1, 3)...),
+				Read:    "2-0", Pending: map[string][]string{worker: nil, "worker2": {"0-2"}},
+			},
+		},
+	}
+	onBoth(t, func(t *testing.T, b *bench) {
+		for _, batch := range batches {
+			for _, test := range tests {
+				t.Run(batch.inbox+": "+test.name, func(t *testing.T) {
+					b.start(t, batch.start.with(state{batch.inbox: test.start}))
+					must(b.do(t, batch.call))(t)
+					if diff := cmp.Diff(test.end, b.stream(t, batch.inbox, span{}), cmpopts.EquateEmpty()); diff != "" {
+						t.Errorf("inbox (-want +got):\n%s", diff)
+					}
+				})
+			}
+		}
+	})
+}
+
+// TestWhatIsKeptForTheRecordIsBounded lets every script append to a log, and to
+// what is set aside, that are longer than they may be. Redis trims by whole nodes
+// of 100 entries, so up to that many more may stay.
+func TestWhatIsKeptForTheRecordIsBounded(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *bench) {
+		for name, example := range examples {
+			if example.emits == 0 || b.embedded && example.onlyRedis != "" {
+				continue
+			}
+			t.Run(name, func(t *testing.T) {
+				b.start(t, example.start)
+				records := map[string]int{"events": logMax}
+				if name == "reject" || name == "claim" {
+					records["rejected"] = setMax
+				}
+				for record := range records {
+					b.put(t, record, nil)
+					pipe := b.rdb.Pipeline()
+					for i := range 350 {
+						pipe.XAdd(t.Context(), &redis.XAddArgs{Stream: record, ID: id(i + 1), Values: []string{"of", "no matter"}})
+					}
+					must(pipe.Exec(t.Context()))(t)
+				}
+				must(b.do(t, example.call))(t)
+				for record, most := range records {
+					got := must(b.rdb.XRange(t.Context(), record, "-", "+").Result())(t)
+					if len(got) < most || len(got) >= most+100 {
+						t.Errorf("%s has %d entries, want %d to %d", record, len(got), most, most+99)
+					}
+					if last := got[len(got)-1]; number(last.ID) <= number(id(350)) {
+						t.Errorf("the last of %s is %v, want a new one", record, last)
+					}
+				}
+			})
+		}
+	})
+}
