@@ -83,7 +83,7 @@ func parseAddress(address string) (*redis.Options, error) {
 		host, port = strings.Trim(address, "[]"), "6379"
 	}
 	number, err := strconv.ParseUint(port, 10, 16)
-	if err != nil || number == 0 || strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+	if err != nil || number == 0 || strings.Contains(host, ":") && net.ParseIP(host) == nil || strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
 		return nil, fmt.Errorf("%s: %w: write a URL, HOST:PORT, or the path of a socket", Printable(address), ErrAddress)
 	}
 	return &redis.Options{Network: "tcp", Addr: net.JoinHostPort(cmp.Or(host, "localhost"), port)}, nil

@@ -33,7 +33,8 @@ const (
 	// strayIdle is how long an entry may be pending for this instance without being
 	// in hand before it counts as lost sight of.
 	strayIdle = time.Second
-	// stopGrace is how long a stop tries to finish a batch while Redis is away.
+	// stopGrace is how long a stop waits for a batch in hand, where Redis is away or
+	// the way to the shelves is long.
 	stopGrace = 5 * time.Second
 )
 
@@ -219,8 +220,30 @@ func (c *consumer) handle(ctx context.Context, batch []Entry) error {
 			return err
 		}
 	}
-	time.Sleep(c.Pace * time.Duration(len(fit)))
+	if !c.pace(ctx, c.Pace*time.Duration(len(fit))) {
+		return nil
+	}
 	return c.apply(ctx, fit)
+}
+
+// pace lets time pass. It reports false where ctx is done and too much is left to
+// wait for; the entries are better left to another instance then.
+func (c *consumer) pace(ctx context.Context, wait time.Duration) bool {
+	if wait == 0 {
+		return true
+	}
+	end := time.After(wait)
+	select {
+	case <-end:
+		return true
+	case <-ctx.Done():
+	}
+	select {
+	case <-end:
+		return true
+	case <-time.After(stopGrace):
+		return false
+	}
 }
 
 func (c *consumer) apply(ctx context.Context, batch []Entry) error {

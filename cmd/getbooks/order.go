@@ -57,7 +57,7 @@ Examples:
 
 // placeOrder sends a request or a return and shows what becomes of it.
 func placeOrder(c *urfave.Context, action lending.Action) error {
-	names, err := cli.Names(c, 2, 0)
+	names, err := cli.Names(c, 2, cli.Any)
 	if err != nil {
 		return err
 	}

@@ -46,13 +46,14 @@ func serveEmbedded(rdb *redis.Client, name string) (stop func(), err error) {
 		return nil, fmt.Errorf("serve an embedded Redis at %s: %w", address, err)
 	}
 	flags := ""
-	if port != "6379" {
-		flags += " -a localhost:" + port
+	if host != "127.0.0.1" || port != "6379" {
+		flags += " -a " + config.Addr
 	}
 	if name != "main" {
 		flags += " --library " + name
 	}
-	fmt.Fprintf(os.Stderr, "An embedded Redis serves at %s; it keeps nothing when this program stops.\nTry, in another terminal:\n\n    %s request%s user1 alice-in-wonderland geb invisible-cities\n\n",
+	// Standard error is for the log alone, which programs may read.
+	fmt.Printf("An embedded Redis serves at %s; it keeps nothing when this program stops.\nTry, in another terminal:\n\n    %s request%s user1 alice-in-wonderland geb invisible-cities\n\n",
 		address, sibling("getbooks"), flags)
 	return server.Close, nil
 }

@@ -28,7 +28,10 @@ func runInstance(c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(library.CheckTag("instance", names[0]), checkInstanceFlags(c)); err != nil {
+	if err := library.CheckTag("instance", names[0]); err != nil {
+		return err
+	}
+	if err := checkInstanceFlags(c); err != nil {
 		return err
 	}
 	logger := newLogger(c)
@@ -111,6 +114,9 @@ func (r *runner) run(c *urfave.Context, name string) error {
 	}
 	r.Log.Info("serving", "instance", name, "services", strings.Join(r.services, ","), "library", r.Keys.Library, "redis", library.Where(r.Redis))
 
+	defer context.AfterFunc(ctx, func() {
+		r.Log.Info("stopping when the batch in hand is finished; a second signal stops at once", "instance", name)
+	})()
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error { return r.Instance.Run(groupCtx, r.Outage) })
 	for _, inbox := range inboxes {

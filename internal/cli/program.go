@@ -110,7 +110,8 @@ func isUsage(err error) bool {
 // refuseUsage makes what cli finds wrong with flags a UsageError.
 func refuseUsage(app *cli.App) {
 	refuse := func(c *cli.Context, err error, _ bool) error {
-		return usageErrorf("%s; see %s --help", err, c.App.Name)
+		// The flag package writes one dash where people type two.
+		return usageErrorf("%s; see %s --help", strings.Replace(err.Error(), "for flag -", "for flag --", 1), cmp.Or(c.Command.HelpName, c.App.Name))
 	}
 	app.OnUsageError = refuse
 	var visit func([]*cli.Command)
@@ -123,8 +124,10 @@ func refuseUsage(app *cli.App) {
 	visit(app.Commands)
 }
 
-// Names checks how many names stand on a command line and returns them. max 0
-// means any number.
+// Any is the number of names that Names does not bound.
+const Any = -1
+
+// Names checks how many names stand on a command line, and returns them.
 func Names(c *cli.Context, min, max int) ([]string, error) {
 	names := c.Args().Slice()
 	usage := strings.TrimSpace(c.App.Name + " " + c.Command.ArgsUsage)
@@ -134,7 +137,7 @@ func Names(c *cli.Context, min, max int) ([]string, error) {
 	switch {
 	case len(names) < min:
 		return nil, usageErrorf("something is missing: %s", usage)
-	case max > 0 && len(names) > max:
+	case max != Any && len(names) > max:
 		return nil, usageErrorf("%s is one too many: %s", library.Printable(names[max]), usage)
 	}
 	return names, nil

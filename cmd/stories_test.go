@@ -1,0 +1,425 @@
+// Package cmd_test tells stories of both programs, as their users live them.
+//
+// A story is a script in testdata/stories, run by testscript: once against the
+// server inside lendingd --embedded, once against a real redis-server. Beside
+// testscript's own commands (https://pkg.go.dev/github.com/rogpeppe/go-internal/testscript)
+// it has those in commands, below.
+package cmd_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"example.com/library/internal/programtest"
+	"example.com/library/internal/redistest"
+	"example.com/library/library"
+
+	"github.com/go-logfmt/logfmt"
+	"github.com/redis/go-redis/v9"
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
+
+// buildAndRun runs the tests with the programs on PATH, and without the settings
+// of whoever runs them.
+func buildAndRun(m *testing.M) int {
+	for _, setting := range os.Environ() {
+		if name, _, _ := strings.Cut(setting, "="); strings.HasPrefix(name, "LENDING_") {
+			os.Unsetenv(name)
+		}
+	}
+	// A program built with the race detector would sleep for a second before it exits.
+	os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
+	programs, err := os.MkdirTemp("", "programs-")
+	if err == nil {
+		defer os.RemoveAll(programs)
+		err = programtest.Build(programs)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	os.Setenv("PATH", programs+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	return m.Run()
+}
+
+func TestStories(t *testing.T) {
+	for _, server := range []string{"embedded", "redis"} {
+		t.Run(server, func(t *testing.T) {
+			t.Parallel()
+			testscript.Run(t, testscript.Params{
+				Dir:                filepath.Join("testdata", "stories"),
+				Setup:              func(env *testscript.Env) error { return begin(env, server) },
+				Condition:          func(condition string) (bool, error) { return condition == server, nil },
+				Cmds:               commands,
+				RequireUniqueNames: true,
+				Deadline:           time.Now().Add(3 * time.Minute), // for a program that should have ended by itself
+			})
+		})
+	}
+}
+
+// A story is what its commands share.
+type story struct {
+	testing.TB
+	env       []string // for the programs it starts
+	embedded  bool     // the first lendingd it starts must serve Redis too
+	rdb       *redis.Client
+	processes map[string]*programtest.Process
+}
+
+// begin prepares a story. LENDING_ADDRESS is the server under test, SOCKET the real
+// server's path, PORT a port of the story's own; the other variables are characters
+// that would be unreadable in a script.
+func begin(env *testscript.Env, server string) error {
+	s := &story{TB: env.T().(testing.TB), embedded: server == "embedded", processes: map[string]*programtest.Process{}}
+	port := freePort(s)
+	address := fmt.Sprintf("localhost:%d", port)
+	if !s.embedded {
+		server := redistest.Start(s)
+		address = server.URL()
+		env.Setenv("SOCKET", server.Path())
+	}
+	rdb, err := library.Connect(library.Options{Address: address})
+	if err != nil {
+		return err
+	}
+	env.Defer(func() { rdb.Close() })
+	s.rdb = rdb
+	s.env = []string{"LENDING_ADDRESS=" + address}
+	env.Vars = append(env.Vars, "LENDING_ADDRESS="+address, fmt.Sprintf("PORT=%d", port), "LENDING_TIMEOUT=20s",
+		"ESC=\x1b", "INVALID=\xff", "C1=\u009b", "COMBINING_ACUTE=\u0301", "LONG="+strings.Repeat("b", library.NameBytesMax))
+	env.Values["story"] = s
+	return nil
+}
+
+// portNext counts through ports below those that systems hand out by
+// themselves, so that no client's own port is in the way.
+var portNext atomic.Int64
+
+func init() { portNext.Store(10000 + rand.Int64N(20000)) }
+
+func freePort(t testing.TB) int64 {
+	for range 100 {
+		port := portNext.Add(1)
+		if listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			listener.Close()
+			return port
+		}
+	}
+	t.Fatal("no free port among a hundred")
+	return 0
+}
+
+type command = func(ts *testscript.TestScript, neg bool, args []string)
+
+var commands = map[string]command{
+	// server: make sure that the server outlives every worker of the story. Without
+	// it, an embedded server is a part of the first lendingd started.
+	"server": story0(func(ts *testscript.TestScript, s *story) {
+		if s.embedded {
+			s.start("server", "lendingd", "--library", "elsewhere", "keeper")
+			ts.Check(s.processes["server"].Await("serving"))
+		}
+	}),
+
+	// start NAME PROGRAM ARGS…: run a program in the background.
+	"start": storyN(2, func(ts *testscript.TestScript, s *story, args []string) {
+		s.start(args[0], args[1], args[2:]...)
+	}),
+
+	// await NAME REGEXP: wait until a started program's output matches.
+	"await": storyN(2, func(ts *testscript.TestScript, s *story, args []string) {
+		ts.Check(s.process(ts, args[0]).Await(args[1]))
+	}),
+
+	// output NAME: what a started program printed so far, on stdout and stderr, for stdout's assertions.
+	"output": storyN(1, func(ts *testscript.TestScript, s *story, args []string) {
+		fmt.Fprint(ts.Stdout(), s.process(ts, args[0]).Output())
+	}),
+
+	// signal NAME SIGNAL…: send signals to a started program.
+	"signal": storyN(2, func(ts *testscript.TestScript, s *story, args []string) {
+		for _, name := range args[1:] {
+			signal, known := map[string]syscall.Signal{
+				"SIGINT": syscall.SIGINT, "SIGTERM": syscall.SIGTERM, "SIGKILL": syscall.SIGKILL, "SIGSTOP": syscall.SIGSTOP, "SIGCONT": syscall.SIGCONT,
+			}[name]
+			if !known {
+				ts.Fatalf("unknown signal %s", name)
+			}
+			ts.Check(s.process(ts, args[0]).Signal(signal))
+		}
+	}),
+
+	// ended NAME CODE: wait until a started program has ended, with that exit code; -1 after SIGKILL.
+	"ended": storyN(2, func(ts *testscript.TestScript, s *story, args []string) {
+		code, err := s.process(ts, args[0]).Wait()
+		ts.Check(err)
+		if got, want := strconv.Itoa(code), args[1]; got != want {
+			ts.Fatalf("%s ended with code %s, want %s", args[0], got, want)
+		}
+	}),
+
+	// code N PROGRAM ARGS…: run a program, which must end with that exit code.
+	"code": storyN(2, func(ts *testscript.TestScript, s *story, args []string) {
+		if got, want := strconv.Itoa(run(ts, args[1:])), args[0]; got != want {
+			ts.Fatalf("exit code %s, want %s", got, want)
+		}
+	}),
+
+	// redis COMMAND ARGS…: send a command to the server; its reply is on stdout, a value a line.
+	"redis": storyN(1, func(ts *testscript.TestScript, s *story, args []string) {
+		reply, err := s.ask(args)
+		ts.Check(err)
+		fmt.Fprint(ts.Stdout(), reply)
+	}),
+
+	// eventually REGEXP PROGRAM ARGS…: repeat a program, or redis, until it succeeds and its stdout matches.
+	"eventually": storyN(2, eventually),
+
+	// shows FILE: the last stdout is the file's content, in which … stands for any
+	// text within a line, and a line that is … for any lines.
+	"shows": storyN(1, func(ts *testscript.TestScript, s *story, args []string) {
+		got, want := ts.ReadFile("stdout"), ts.ReadFile(args[0])
+		if !regexp.MustCompile(`\A` + pattern(want) + `\z`).MatchString(got) {
+			ts.Fatalf("stdout is:\n%s\nwant:\n%s", got, want)
+		}
+	}),
+
+	// harmless: the last stdout and stderr hold nothing that could disturb a terminal.
+	"harmless": story0(func(ts *testscript.TestScript, s *story) {
+		for _, name := range []string{"stdout", "stderr"} {
+			if text := ts.ReadFile(name); !utf8.ValidString(text) || strings.ContainsFunc(text, disturbs) {
+				ts.Fatalf("%s holds what does not print: %q", name, text)
+			}
+		}
+	}),
+
+	// parses json|logfmt: every line of the last stdout is a log line in that format.
+	"parses": storyN(1, func(ts *testscript.TestScript, s *story, args []string) {
+		for line := range strings.Lines(ts.ReadFile("stdout")) {
+			fields, err := parseLog(args[0], line)
+			if err != nil {
+				ts.Fatalf("%q is no %s: %v", line, args[0], err)
+			}
+			for _, name := range []string{"time", "level", "msg"} {
+				if fields[name] == "" {
+					ts.Fatalf("%q has no %s", line, name)
+				}
+			}
+		}
+	}),
+}
+
+// storyN makes a command that takes at least so many arguments and cannot be negated.
+func storyN(argsMin int, run func(*testscript.TestScript, *story, []string)) command {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) < argsMin {
+			ts.Fatalf("used wrongly: at least %d arguments, and no !", argsMin)
+		}
+		run(ts, ts.Value("story").(*story), args)
+	}
+}
+
+func story0(run func(*testscript.TestScript, *story)) command {
+	return storyN(0, func(ts *testscript.TestScript, s *story, _ []string) { run(ts, s) })
+}
+
+func (s *story) start(name, program string, args ...string) {
+	env := s.env
+	if s.embedded && s.processes["server"] == nil && program == "lendingd" {
+		env = append(slices.Clip(env), "LENDING_EMBEDDED=true")
+	}
+	process := programtest.Start(s, env, program, args...)
+	s.processes[name] = process
+	if program == "lendingd" && s.processes["server"] == nil {
+		s.processes["server"] = process
+	}
+}
+
+func (s *story) process(ts *testscript.TestScript, name string) *programtest.Process {
+	process := s.processes[name]
+	if process == nil {
+		ts.Fatalf("no program was started under the name %s", name)
+	}
+	return process
+}
+
+// run runs a program for stdout's and stderr's assertions and returns its exit code.
+func run(ts *testscript.TestScript, args []string) int {
+	err := ts.Exec(args[0], args[1:]...)
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		return exit.ExitCode()
+	}
+	ts.Check(err)
+	return 0
+}
+
+// ask sends a command to the server under test and shows the reply.
+func (s *story) ask(args []string) (string, error) {
+	words := make([]any, len(args))
+	for i, arg := range args {
+		words[i] = arg
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), programtest.Patience)
+	defer cancel()
+	reply, err := s.rdb.Do(ctx, words...).Result()
+	if errors.Is(err, redis.Nil) {
+		return "(nil)\n", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("redis %q: %w", args, err)
+	}
+	return shown(reply), nil
+}
+
+func shown(reply any) string {
+	switch reply := reply.(type) {
+	case []any:
+		text := ""
+		for _, value := range reply {
+			text += shown(value)
+		}
+		return text
+	case map[any]any:
+		var lines []string
+		for name, value := range reply {
+			lines = append(lines, fmt.Sprintf("%v: %s", name, shown(value)))
+		}
+		slices.Sort(lines)
+		return strings.Join(lines, "")
+	default:
+		return fmt.Sprintln(reply)
+	}
+}
+
+func eventually(ts *testscript.TestScript, s *story, args []string) {
+	want, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	for deadline := time.Now().Add(programtest.Patience); ; time.Sleep(50 * time.Millisecond) {
+		output, succeeded := "", false
+		if args[1] == "redis" {
+			output, err = s.ask(args[2:])
+			succeeded = err == nil
+		} else {
+			succeeded = run(ts, args[1:]) == 0
+			output = ts.ReadFile("stdout")
+		}
+		if succeeded && want.MatchString(output) {
+			fmt.Fprint(ts.Stdout(), output)
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%q did not come within %s; last:\n%s", args[0], programtest.Patience, output)
+		}
+	}
+}
+
+func disturbs(r rune) bool {
+	return r != '\n' && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp)
+}
+
+// pattern is a regular expression for a text with … in it.
+func pattern(text string) string {
+	expression := ""
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		if line == "…" {
+			expression += `(?:[^\n]*\n)*?`
+			continue
+		}
+		expression += strings.ReplaceAll(regexp.QuoteMeta(line), "…", `[^\n]*?`) + `\n`
+	}
+	return expression
+}
+
+func parseLog(format, line string) (map[string]string, error) {
+	fields := map[string]string{}
+	if format == "json" {
+		return fields, json.Unmarshal([]byte(line), &fields)
+	}
+	decoder := logfmt.NewDecoder(bytes.NewBufferString(line))
+	for decoder.ScanRecord() {
+		for decoder.ScanKeyval() {
+			fields[string(decoder.Key())] = string(decoder.Value())
+		}
+	}
+	return fields, decoder.Err()
+}
+
+// What README.md shows between <!-- session --> and <!-- /session --> is true.
+// Its port may be in use here, so the session runs at another.
+func TestReadmeSession(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile(filepath.Join("..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps := readSession(string(readme))
+	if len(steps) == 0 {
+		t.Fatal("README.md has no session")
+	}
+	address := fmt.Sprintf("localhost:%d", freePort(t))
+	env := []string{"LENDING_ADDRESS=" + address}
+	code := 0 // of the command before, for a README that shows it by echo $?
+	for _, step := range steps {
+		process := (*programtest.Process)(nil)
+		line, inBackground := strings.CutSuffix(step.line, "&")
+		if inBackground {
+			process = programtest.Start(t, env, "sh", "-c", "exec "+line)
+			err = process.Await(`\A` + pattern(step.output))
+		} else {
+			process = programtest.Start(t, env, "sh", "-c", fmt.Sprintf("(exit %d); %s", code, line))
+			code, err = process.Wait()
+		}
+		if err != nil {
+			t.Fatalf("$ %s: %v", step.line, err)
+		}
+		if got := process.Output(); !inBackground && !regexp.MustCompile(`\A`+pattern(step.output)+`\z`).MatchString(got) {
+			t.Errorf("$ %s\nprinted:\n%s\nREADME.md says:\n%s", step.line, got, step.output)
+		}
+	}
+}
+
+// A step is a command of a session, and what it prints.
+type step struct{ line, output string }
+
+var (
+	sessions = regexp.MustCompile(`(?s)<!-- session -->(.*?)<!-- /session -->`)
+	consoles = regexp.MustCompile("(?s)\n```console\n(.*?)```")
+)
+
+func readSession(text string) []step {
+	var steps []step
+	for _, session := range sessions.FindAllStringSubmatch(text, -1) {
+		for _, console := range consoles.FindAllStringSubmatch(session[1], -1) {
+			for line := range strings.Lines(console[1]) {
+				if command, ok := strings.CutPrefix(line, "$ "); ok {
+					steps = append(steps, step{line: strings.TrimSpace(command)})
+				} else if len(steps) > 0 {
+					steps[len(steps)-1].output += line
+				}
+			}
+		}
+	}
+	return steps
+}
