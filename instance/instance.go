@@ -20,6 +20,7 @@
 package instance
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -54,6 +55,10 @@ type Config struct {
 	TTL time.Duration
 	// Services are told to those who ask what the instance runs.
 	Services []string
+	// Token is the lock's first token. Whoever calls Take again after an error gives
+	// the same one again: the lost reply may have been a success, and Take then knows
+	// the lock for its own. Default: a new one.
+	Token string
 	// Force takes the name from the process that holds it. Default: false.
 	Force bool
 	// Log receives a line when the lock was lost and taken again.
@@ -94,6 +99,7 @@ type Instance struct {
 	mu   sync.Mutex
 	lock *redislock.Lock
 	kept time.Time // when the lock was last known to be held
+	next string    // the token under which a lapsed lock is being taken again
 }
 
 // Take takes the name. It returns an error that wraps ErrHeld and names the
@@ -108,7 +114,7 @@ func Take(ctx context.Context, rdb *redis.Client, config Config) (*Instance, err
 		return nil, err
 	}
 	i := &Instance{config: config, rdb: rdb, owner: string(owner)}
-	token := rand.Text()
+	token := cmp.Or(config.Token, rand.Text())
 	if config.Force {
 		// One SET leaves no moment in which the name is free and its former owner
 		// could take it back. Obtain then finds its own token there.
@@ -174,15 +180,19 @@ func (i *Instance) Keep(ctx context.Context) error {
 	if !errors.Is(err, redislock.ErrNotObtained) {
 		return err
 	}
-	err = i.obtain(ctx, rand.Text())
+	// The reply to this may be lost, so a second try must know the lock for its own.
+	i.next = cmp.Or(i.next, rand.Text())
+	err = i.obtain(ctx, i.next)
 	switch {
 	case errors.Is(err, redislock.ErrNotObtained):
 		return fmt.Errorf("%w %s", ErrTaken, i.holder(ctx))
 	case err != nil:
 		return err
-	case time.Since(kept) < i.config.TTL:
+	}
+	i.next = ""
+	if time.Since(kept) < i.config.TTL {
 		i.config.Log.Error("the library's data is gone: the instance's lock vanished before its time; it was taken again, and service goes on", "instance", i.config.Name)
-	default:
+	} else {
 		i.config.Log.Warn("the instance's lock had lapsed and was taken again; what was pending may have been taken over", "instance", i.config.Name)
 	}
 	return nil

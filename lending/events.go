@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -80,7 +81,8 @@ func newEvent(message redis.XMessage) *Event {
 func (c *Client) Watch(ctx context.Context, since time.Time, seen func(*Event) error) error {
 	last := "$"
 	if !since.IsZero() {
-		last = fmt.Sprintf("%d-0", max(0, since.UnixMilli()-1))
+		// The last id there can be in the millisecond before.
+		last = fmt.Sprintf("%d-%d", max(0, since.UnixMilli()-1), uint64(math.MaxUint64))
 	}
 	waits := newBackoff()
 	for {

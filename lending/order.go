@@ -55,6 +55,9 @@ func NewOrder(action Action, user string, books ...string) (Order, error) {
 
 // check reports the first rule that the order breaks. Its error wraps ErrOrder.
 func (o Order) check() error {
+	if o.Action != Request && o.Action != Return {
+		return fmt.Errorf("%w: its action is %s, not request or return", ErrOrder, library.Printable(string(o.Action)))
+	}
 	if err := library.CheckID("id", o.ID); err != nil {
 		return fmt.Errorf("%w: %w", ErrOrder, err)
 	}
@@ -67,10 +70,15 @@ func (o Order) check() error {
 	if len(o.Books) > library.BooksMax {
 		return fmt.Errorf("%w: it names %d books; at most %d are allowed", ErrOrder, len(o.Books), library.BooksMax)
 	}
+	seen := make(map[string]bool, len(o.Books))
 	for _, book := range o.Books {
 		if err := library.CheckName("book", book); err != nil {
 			return fmt.Errorf("%w: %w", ErrOrder, err)
 		}
+		if seen[book] {
+			return fmt.Errorf("%w: it names the book %s twice", ErrOrder, library.Printable(book))
+		}
+		seen[book] = true
 	}
 	return nil
 }

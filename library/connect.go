@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -66,11 +67,16 @@ func parseAddress(address string) (*redis.Options, error) {
 	scheme, _, isURL := strings.Cut(address, "://")
 	switch {
 	case isURL:
-		config, err := redis.ParseURL(address)
-		if err != nil {
-			// The parser's own message can quote a piece of the password.
-			return nil, fmt.Errorf("%w: the part after %s cannot be understood; write redis://[USER:PASSWORD@]HOST:PORT[/DB], rediss://… or unix:///PATH, and escape special characters in a password (%%40 for @)",
-				ErrAddress, Printable(scheme+"://"))
+		parsed, err := url.Parse(address)
+		var config *redis.Options
+		if err == nil {
+			config, err = redis.ParseURL(address)
+		}
+		if err != nil || parsed.Fragment != "" || parsed.Opaque != "" || scheme == "unix" && parsed.Host != "" {
+			// The parser's own message can quote a piece of the password, and so can
+			// what looks like a scheme.
+			return nil, fmt.Errorf("%w: this URL cannot be understood; write redis://[USER:PASSWORD@]HOST:PORT[/DB], rediss://… or unix:///PATH, and escape special characters in a password (%%40 for @)",
+				ErrAddress)
 		}
 		return config, nil
 	case strings.Contains(address, "@"):
@@ -94,7 +100,14 @@ func parseAddress(address string) (*redis.Options, error) {
 func Where(rdb *redis.Client) string {
 	config := rdb.Options()
 	if config.Network == "unix" {
-		return (&url.URL{Scheme: "unix", Path: config.Addr}).String()
+		if !filepath.IsAbs(config.Addr) {
+			return config.Addr // a URL has no way to say it
+		}
+		where := url.URL{Scheme: "unix", Path: config.Addr}
+		if config.DB != 0 {
+			where.RawQuery = "db=" + strconv.Itoa(config.DB)
+		}
+		return where.String()
 	}
 	scheme := "redis"
 	if config.TLSConfig != nil {

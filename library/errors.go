@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"regexp"
 	"strings"
 	"syscall"
 
@@ -53,6 +54,10 @@ var codes = map[string]Kind{
 	"NOGROUP": NoGroup, "UNBLOCKED": NoGroup,
 }
 
+// embeddedFault is how the embedded server tells of a command that failed inside a
+// script. Redis begins such an error with the command's own.
+var embeddedFault = regexp.MustCompile(`^ERR Error compiling script \(new function\): \S*:\d+: (.*)`)
+
 // KindOf classifies an error that a Redis command returned. A script's error is
 // classified by the command inside it that failed.
 func KindOf(err error) Kind {
@@ -62,6 +67,9 @@ func KindOf(err error) Kind {
 	var reply redis.Error
 	if errors.As(err, &reply) {
 		message := reply.Error()
+		if inner := embeddedFault.FindStringSubmatch(message); inner != nil {
+			message = inner[1]
+		}
 		code, _, _ := strings.Cut(message, " ")
 		switch {
 		case strings.HasPrefix(message, "ERR max number of clients reached"):

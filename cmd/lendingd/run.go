@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -91,9 +92,11 @@ func (r *runner) run(c *urfave.Context, name string) error {
 		return r.explain("reach Redis", err)
 	}
 	warnOfServer(r.Log, server)
+	token := rand.Text()
 	err = r.insist(ctx, func() (err error) {
 		r.Instance, err = instance.Take(ctx, r.Redis, instance.Config{
-			Keys: r.Keys, Name: name, TTL: c.Duration("lock-ttl"), Services: r.services, Force: c.Bool("force"), Log: r.Log,
+			Keys: r.Keys, Name: name, TTL: c.Duration("lock-ttl"), Services: r.services,
+			Token: token, Force: c.Bool("force"), Log: r.Log,
 		})
 		return err
 	})

@@ -1,0 +1,1083 @@
+package lending
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/library/internal/redistest"
+	"example.com/library/library"
+	"example.com/library/stream"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/redis/go-redis/v9"
+)
+
+// wantReceipt checks a receipt but for its id and its dates, and that each book the
+// user holds is due in 28 days.
+func wantReceipt(t testing.TB, got *Receipt, err error, want Receipt) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.ID == "" {
+		t.Error("the receipt has no id")
+	}
+	for _, line := range got.Books {
+		days := time.Until(line.Due).Hours() / 24
+		if holds := line.Result == Lent || line.Result == AlreadyYours; line.Due.IsZero() == holds || holds && (days < 27.9 || days > 28) {
+			t.Errorf("%s, which is %s, is due in %.1f days", line.Book, line.Result, days)
+		}
+	}
+	if diff := cmp.Diff(&want, got, cmpopts.IgnoreFields(Receipt{}, "ID"), cmpopts.IgnoreFields(Line{}, "Due")); diff != "" {
+		t.Errorf("receipt (-want +got):\n%s", diff)
+	}
+}
+
+// An answer is what became of an order that was sent in the background.
+type answer struct {
+	receipt *Receipt
+	err     error
+}
+
+// ask sends an order in the background.
+func ask(ctx context.Context, client *Client, order Order) <-chan answer {
+	answers := make(chan answer, 1)
+	go func() {
+		receipt, err := client.Do(ctx, order)
+		answers <- answer{receipt, err}
+	}()
+	return answers
+}
+
+// newOrder is NewOrder for names that are right.
+func newOrder(t testing.TB, action Action, user string, books ...string) Order {
+	t.Helper()
+	order, err := NewOrder(action, user, books...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return order
+}
+
+func TestBooksAreLentFetchedTakenBackAndLentFromFrontStorage(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		(&branch{frontMax: 1}).open(t, rdb)
+		client := newClient(t, rdb)
+
+		receipt, err := client.Request(ctx, "ann", "geb", "Go\u0308del", "geb")
+		wantReceipt(t, receipt, err, Receipt{Action: Request, User: "ann", Outcome: Granted, Books: []Line{
+			{Book: "geb", Result: Lent, From: FromShelves}, {Book: "Gödel", Result: Lent, From: FromShelves},
+		}})
+		var arrived []string
+		if err := client.Arrivals(ctx, receipt, func(line Line) { arrived = append(arrived, line.Book) }); err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(arrived)
+		if diff := cmp.Diff([]string{"Gödel", "geb"}, arrived); diff != "" {
+			t.Errorf("arrived (-want +got):\n%s", diff)
+		}
+		wantState(t, ctx, rdb, state{
+			Loans: map[string]string{"geb": "ann", "Gödel": "ann"}, Cards: map[string][]string{"ann": {"Gödel", "geb"}},
+			Out: []string{"Gödel", "geb"},
+		})
+
+		receipt, err = client.Return(ctx, "ann", "geb", "Gödel", "alice")
+		wantReceipt(t, receipt, err, Receipt{Action: Return, User: "ann", Outcome: Partial, Books: []Line{
+			{Book: "geb", Result: TakenBack}, {Book: "Gödel", Result: TakenBack}, {Book: "alice", Result: NotYours},
+		}})
+		s := settled(t, ctx, rdb)
+		if len(s.Front) != 1 || len(s.Loans) != 0 {
+			t.Fatalf("after the return: %+v, want one book in front storage and none lent", s)
+		}
+
+		receipt, err = client.Request(ctx, "bob", s.Front[0])
+		wantReceipt(t, receipt, err, Receipt{Action: Request, User: "bob", Outcome: Granted, Books: []Line{
+			{Book: s.Front[0], Result: Lent, From: FromFront},
+		}})
+		if err := client.Arrivals(ctx, receipt, func(line Line) { t.Errorf("%s arrived from front storage", line.Book) }); err != nil {
+			t.Fatal(err)
+		}
+		receipt, err = client.Return(ctx, "bob", s.Front[0])
+		wantReceipt(t, receipt, err, Receipt{Action: Return, User: "bob", Outcome: Returned, Books: []Line{{Book: s.Front[0], Result: TakenBack}}})
+		wantState(t, ctx, rdb, s)
+	})
+}
+
+func TestARequestIsAnsweredBookByBook(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		(&branch{loansMax: 2}).open(t, rdb)
+		client := newClient(t, rdb)
+		for _, test := range []struct {
+			action  Action
+			user    string
+			books   []string
+			outcome Outcome
+			lines   []Line
+		}{
+			{Request, "ann", []string{"geb"}, Granted, []Line{{Book: "geb", Result: Lent, From: FromShelves}}},
+			{Request, "bob", []string{"geb"}, Denied, []Line{{Book: "geb", Result: Unavailable}}},
+			{Request, "bob", []string{"geb", "alice"}, Partial, []Line{{Book: "geb", Result: Unavailable}, {Book: "alice", Result: Lent, From: FromShelves}}},
+			{Request, "ann", []string{"geb"}, Denied, []Line{{Book: "geb", Result: AlreadyYours}}},
+			{Request, "ann", []string{"dune", "cities"}, Denied, []Line{{Book: "dune", Result: OverLimit}, {Book: "cities", Result: OverLimit}}},
+			{Request, "ann", []string{"geb", "dune"}, Partial, []Line{{Book: "geb", Result: AlreadyYours}, {Book: "dune", Result: Lent, From: FromShelves}}},
+			{Return, "ann", []string{"alice"}, Refused, []Line{{Book: "alice", Result: NotYours}}},
+			{Return, "eve", []string{"nothing"}, Refused, []Line{{Book: "nothing", Result: NotYours}}},
+		} {
+			receipt, err := client.Do(ctx, newOrder(t, test.action, test.user, test.books...))
+			wantReceipt(t, receipt, err, Receipt{Action: test.action, User: test.user, Outcome: test.outcome, Books: test.lines})
+		}
+		wantState(t, ctx, rdb, state{
+			Loans: map[string]string{"geb": "ann", "dune": "ann", "alice": "bob"}, Cards: map[string][]string{"ann": {"dune", "geb"}, "bob": {"alice"}},
+			Out: []string{"alice", "dune", "geb"},
+		})
+	})
+}
+
+func TestABookThatIsStillBeingFetchedIsOnItsWay(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		(&branch{services: []string{library.Lending}}).open(t, rdb)
+		client := newClient(t, rdb)
+		receipt, err := client.Request(ctx, "ann", "geb")
+		wantReceipt(t, receipt, err, Receipt{Action: Request, User: "ann", Outcome: Granted, Books: []Line{{Book: "geb", Result: Lent, From: FromShelves}}})
+		id, due := receipt.ID, receipt.Books[0].Due
+
+		receipt, err = client.Receipt(ctx, id)
+		wantReceipt(t, receipt, err, Receipt{Action: Request, User: "ann", Outcome: Granted, Books: []Line{{Book: "geb", Result: Lent, From: FromShelves, OnItsWay: true}}})
+		back, err := client.Return(ctx, "ann", "geb")
+		wantReceipt(t, back, err, Receipt{Action: Return, User: "ann", Outcome: Refused, Books: []Line{{Book: "geb", Result: OnItsWay}}})
+		where, err := client.Where(ctx, "geb")
+		if diff := cmp.Diff(&Whereabouts{Book: "geb", Place: OnWay, User: "ann", Due: due}, where); err != nil || diff != "" {
+			t.Errorf("Where = %v (-want +got):\n%s", err, diff)
+		}
+		card, err := client.Card(ctx, "ann")
+		if err != nil || len(card.Loans) != 1 || !card.Loans[0].OnItsWay {
+			t.Errorf("Card = %+v, %v, want a book on its way", card, err)
+		}
+		counts, err := client.Count(ctx)
+		if diff := cmp.Diff(Counts{Loans: 1, OnTheWay: 1}, counts); err != nil || diff != "" {
+			t.Errorf("Count = %v (-want +got):\n%s", err, diff)
+		}
+		short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+		defer cancel()
+		if err := client.Arrivals(short, receipt, func(line Line) { t.Errorf("%s arrived", line.Book) }); !errors.Is(err, ErrUnknown) {
+			t.Errorf("Arrivals = %v, want an error that wraps ErrUnknown", err)
+		}
+
+		arrivals := make(chan Line, 10)
+		waited := make(chan error, 1)
+		go func() { waited <- client.Arrivals(ctx, receipt, func(line Line) { arrivals <- line }) }()
+		(&branch{name: "worker2", services: []string{library.Shelving}}).open(t, rdb)
+		if err := <-waited; err != nil || len(arrivals) != 1 {
+			t.Fatalf("Arrivals = %v, and %d books arrived, want 1", err, len(arrivals))
+		}
+		if line := <-arrivals; line.Book != "geb" || line.OnItsWay || receipt.Books[0].OnItsWay {
+			t.Errorf("%+v arrived, and the receipt says %+v", line, receipt.Books[0])
+		}
+		receipt, err = client.Receipt(ctx, id)
+		wantReceipt(t, receipt, err, Receipt{Action: Request, User: "ann", Outcome: Granted, Books: []Line{{Book: "geb", Result: Lent, From: FromShelves}}})
+		where, err = client.Where(ctx, "geb")
+		if diff := cmp.Diff(&Whereabouts{Book: "geb", Place: IsLent, User: "ann", Due: due}, where); err != nil || diff != "" {
+			t.Errorf("Where = %v (-want +got):\n%s", err, diff)
+		}
+	})
+}
+
+func TestAnOrderThatOvertakesTheReturnOfTheSameBookIsHandedOn(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		(&branch{name: "lender", services: []string{library.Lending}}).open(t, rdb)
+		shelver := (&branch{name: "shelver", services: []string{library.Shelving}}).open(t, rdb)
+		client := newClient(t, rdb)
+		if _, err := client.Request(ctx, "ann", "geb"); err != nil {
+			t.Fatal(err)
+		}
+		settled(t, ctx, rdb)
+		shelver.close(t)
+		if _, err := client.Return(ctx, "ann", "geb"); err != nil {
+			t.Fatal(err)
+		}
+		// An instance that lives, but does nothing, has the book to put away.
+		if err := rdb.XReadGroup(ctx, &redis.XReadGroupArgs{
+			Group: library.Shelving, Consumer: "slow", Streams: []string{names.Stores(), ">"}, Block: -1,
+		}).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if err := rdb.Set(ctx, names.Instance("slow"), "a token", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		receipt, err := client.Request(ctx, "bob", "geb")
+		if err != nil {
+			t.Fatal(err)
+		}
+		events := rdb.XRevRangeN(ctx, names.Events(), "+", "-", 1).Val()
+		(&branch{name: "shelver2", services: []string{library.Shelving}}).open(t, rdb)
+		if event := newEvent(waitForEntry(t, ctx, rdb, names.Events(), events[0].ID)); event.Event != "awaited" || event.Request != receipt.ID {
+			t.Errorf("the next event is %+v, want the book to be awaited", event)
+		}
+		if err := rdb.Del(ctx, names.Instance("slow")).Err(); err != nil {
+			t.Fatal(err)
+		}
+		arrived := 0
+		if err := client.Arrivals(ctx, receipt, func(Line) { arrived++ }); err != nil || arrived != 1 {
+			t.Errorf("Arrivals = %v, and %d books arrived, want 1", err, arrived)
+		}
+		wantState(t, ctx, rdb, state{Loans: map[string]string{"geb": "bob"}, Cards: map[string][]string{"bob": {"geb"}}, Out: []string{"geb"}})
+	})
+}
+
+func TestTheSameOrderSentAgainGetsTheSameReceipt(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		(&branch{}).open(t, rdb)
+		client := newClient(t, rdb)
+		order := newOrder(t, Request, "ann", "geb", "alice")
+		first, err := client.Do(ctx, order)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := client.Return(ctx, "ann", "alice"); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			again, err := newClient(t, rdb).Do(ctx, order)
+			if diff := cmp.Diff(first, again); err != nil || diff != "" {
+				t.Errorf("Do again = %v (-first +again):\n%s", err, diff)
+			}
+		}
+		if err := client.Send(ctx, order); err != nil {
+			t.Errorf("Send = %v", err)
+		}
+		settled(t, ctx, rdb)
+		lent := 0
+		messages, err := rdb.XRange(ctx, names.Events(), "-", "+").Result()
+		for _, message := range messages {
+			if newEvent(message).Event == "lent" {
+				lent++
+			}
+		}
+		if lent != 1 || err != nil {
+			t.Errorf("the log tells of %d loans, %v, want 1", lent, err)
+		}
+	})
+}
+
+func TestAnIDThatBelongsToAnotherOrderIsRefused(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		(&branch{}).open(t, rdb)
+		client := newClient(t, rdb)
+		order := newOrder(t, Request, "ann", "geb", "alice")
+		if _, err := client.Do(ctx, order); err != nil {
+			t.Fatal(err)
+		}
+		for title, change := range map[string]func(*Order){
+			"another user":   func(o *Order) { o.User = "bob" },
+			"other books":    func(o *Order) { o.Books = []string{"geb"} },
+			"another action": func(o *Order) { o.Action = Return },
+		} {
+			other := order
+			change(&other)
+			receipt, err := client.Do(ctx, other)
+			if !errors.Is(err, ErrOtherOrder) || !strings.Contains(err.Error(), "ann") {
+				t.Errorf("%s: Do = %+v, %v, want an error that wraps ErrOtherOrder and tells of the other", title, receipt, err)
+			}
+		}
+		wantState(t, ctx, rdb, state{
+			Loans: map[string]string{"geb": "ann", "alice": "ann"}, Cards: map[string][]string{"ann": {"alice", "geb"}}, Out: []string{"alice", "geb"},
+		})
+	})
+}
+
+func TestAnOrderThatBreaksARuleIsNotSent(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		client := newClient(t, rdb)
+		bad := Order{ID: "r 1", Action: Request, User: "ann", Books: []string{"geb"}}
+		for call, f := range map[string]func() error{
+			"Request": func() error { _, err := client.Request(ctx, "ann"); return err },
+			"Return":  func() error { _, err := client.Return(ctx, "", "geb"); return err },
+			"Do":      func() error { _, err := client.Do(ctx, bad); return err },
+			"Send":    func() error { return client.Send(ctx, bad) },
+		} {
+			if err := f(); !errors.Is(err, ErrOrder) {
+				t.Errorf("%s = %v, want an error that wraps ErrOrder", call, err)
+			}
+		}
+		if keys := rdb.Keys(ctx, "*").Val(); len(keys) != 0 {
+			t.Errorf("the library has the keys %q, want none", keys)
+		}
+	})
+}
+
+func TestAnOrderSentAheadIsAnsweredWhenAServiceRuns(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		client := newClient(t, rdb)
+		orders := []Order{newOrder(t, Request, "ann", "geb"), newOrder(t, Return, "ann", "alice")}
+		for _, order := range orders {
+			if err := client.Send(ctx, order); err != nil {
+				t.Fatal(err)
+			}
+			if receipt, err := client.Receipt(ctx, order.ID); !errors.Is(err, ErrNoReceipt) {
+				t.Errorf("Receipt = %+v, %v, want an error that wraps ErrNoReceipt", receipt, err)
+			}
+		}
+		answers := make(chan answer, 1)
+		go func() {
+			receipt, err := client.Wait(ctx, orders[0].ID)
+			answers <- answer{receipt, err}
+		}()
+		(&branch{}).open(t, rdb)
+		got := <-answers
+		wantReceipt(t, got.receipt, got.err, Receipt{Action: Request, User: "ann", Outcome: Granted, Books: []Line{{Book: "geb", Result: Lent, From: FromShelves}}})
+		receipt, err := client.Wait(ctx, orders[1].ID)
+		wantReceipt(t, receipt, err, Receipt{Action: Return, User: "ann", Outcome: Refused, Books: []Line{{Book: "alice", Result: NotYours}}})
+		settled(t, ctx, rdb)
+		wantOneAnswerEach(t, ctx, rdb, orders[0].ID, orders[1].ID)
+	})
+}
+
+func TestWhatIsLookedUpMustBeNamedWell(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		client := newClient(t, rdb)
+		for call, f := range map[string]func() error{
+			"Receipt": func() error { _, err := client.Receipt(ctx, "r.1"); return err },
+			"Card":    func() error { _, err := client.Card(ctx, "ann\n"); return err },
+			"Where":   func() error { _, err := client.Where(ctx, ""); return err },
+		} {
+			if err := f(); !errors.Is(err, library.ErrName) {
+				t.Errorf("%s = %v, want an error that wraps library.ErrName", call, err)
+			}
+		}
+		if _, err := NewClient(rdb, "Main Library"); !errors.Is(err, library.ErrName) {
+			t.Errorf("NewClient = %v, want an error that wraps library.ErrName", err)
+		}
+	})
+}
+
+func TestAnEmptyLibraryIsLookedUpWithoutAnError(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		client := newClient(t, rdb)
+		card, err := client.Card(ctx, "Zoe\u0308")
+		if diff := cmp.Diff(&Card{User: "Zoë", Loans: []Loan{}}, card); err != nil || diff != "" {
+			t.Errorf("Card = %v (-want +got):\n%s", err, diff)
+		}
+		where, err := client.Where(ctx, "Go\u0308del")
+		if diff := cmp.Diff(&Whereabouts{Book: "Gödel", Place: WithOther}, where); err != nil || diff != "" {
+			t.Errorf("Where = %v (-want +got):\n%s", err, diff)
+		}
+		if counts, err := client.Count(ctx); counts != (Counts{}) || err != nil {
+			t.Errorf("Count = %+v, %v", counts, err)
+		}
+		if receipt, err := client.Receipt(ctx, "r1"); !errors.Is(err, ErrNoReceipt) {
+			t.Errorf("Receipt = %+v, %v, want an error that wraps ErrNoReceipt", receipt, err)
+		}
+	})
+}
+
+func TestACardTellsWhatAUserHoldsAndHowMuchMore(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		(&branch{loansMax: 3, frontMax: 7}).open(t, rdb)
+		client := newClient(t, rdb)
+		now, err := rdb.Time(ctx).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		receipt, err := client.Request(ctx, "ann", "geb", "alice")
+		if err != nil {
+			t.Fatal(err)
+		}
+		settled(t, ctx, rdb)
+		card, err := client.Card(ctx, "ann")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, loan := range card.Loans {
+			if loan.Due.Sub(loan.Since) != 28*24*time.Hour || loan.Since.Before(now.Add(-2*time.Second)) || loan.Since.After(now.Add(within)) {
+				t.Errorf("%s is lent since %v and due %v, want since about %v for 28 days", loan.Book, loan.Since, loan.Due, now)
+			}
+		}
+		due := receipt.Books[0].Due
+		since := due.Add(-28 * 24 * time.Hour)
+		want := &Card{User: "ann", LoansMax: 3, Room: 1, Loans: []Loan{{Book: "alice", Since: since, Due: due}, {Book: "geb", Since: since, Due: due}}}
+		if diff := cmp.Diff(want, card); diff != "" {
+			t.Errorf("card (-want +got):\n%s", diff)
+		}
+		if _, err := client.Return(ctx, "ann", "alice"); err != nil {
+			t.Fatal(err)
+		}
+		settled(t, ctx, rdb)
+		where, err := client.Where(ctx, "alice")
+		if diff := cmp.Diff(&Whereabouts{Book: "alice", Place: InFront}, where); err != nil || diff != "" {
+			t.Errorf("Where = %v (-want +got):\n%s", err, diff)
+		}
+		if counts, err := client.Count(ctx); err != nil || counts != (Counts{Loans: 1, Front: 1, FrontMax: 7}) {
+			t.Errorf("Count = %+v, %v", counts, err)
+		}
+	})
+}
+
+func TestAnOrderThatNobodyAnswersIsNotKnown(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		client := newClient(t, rdb)
+		order := newOrder(t, Request, "ann", "geb")
+		short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+		defer cancel()
+		receipt, err := client.Do(short, order)
+		if !errors.Is(err, ErrUnknown) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), order.ID) {
+			t.Errorf("Do = %+v, %v, want an error that wraps ErrUnknown and names the id", receipt, err)
+		}
+		if receipt, err := client.Wait(short, order.ID); !errors.Is(err, ErrUnknown) {
+			t.Errorf("Wait = %+v, %v, want an error that wraps ErrUnknown", receipt, err)
+		}
+		// It may still take effect, and does.
+		(&branch{}).open(t, rdb)
+		receipt, err = client.Wait(ctx, order.ID)
+		wantReceipt(t, receipt, err, Receipt{Action: Request, User: "ann", Outcome: Granted, Books: []Line{{Book: "geb", Result: Lent, From: FromShelves}}})
+		settled(t, ctx, rdb)
+		wantOneAnswerEach(t, ctx, rdb, order.ID)
+	})
+}
+
+func TestAnOrderThatReachesNoServerIsNotSent(t *testing.T) {
+	t.Parallel()
+	rdb, err := library.Connect(library.Options{Address: t.TempDir() + "/nobody.sock"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rdb.Close()
+	client, err := NewClient(rdb, names.Library)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	for call, f := range map[string]func(ctx context.Context) error{
+		"Do": func(ctx context.Context) error {
+			_, err := client.Do(ctx, newOrder(t, Request, "ann", "geb"))
+			return err
+		},
+		"Send": func(ctx context.Context) error { return client.Send(ctx, newOrder(t, Request, "ann", "geb")) },
+	} {
+		short, cancel := context.WithTimeout(deadline(t), 300*time.Millisecond)
+		defer cancel()
+		if err := f(short); !errors.Is(err, ErrNotSent) || errors.Is(err, ErrUnknown) {
+			t.Errorf("%s = %v, want an error that wraps ErrNotSent", call, err)
+		}
+	}
+}
+
+func TestAnOrderThatTheServerMayHaveTakenIsNotKnown(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server)
+	rdb, err := library.Connect(library.Options{Address: proxy.Addr()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rdb.Close()
+	client, err := NewClient(rdb, names.Library)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	for range 1000 {
+		proxy.DropReply(func(args []string) bool { return args[0] == "xadd" })
+	}
+	short, cancel := context.WithTimeout(deadline(t), 300*time.Millisecond)
+	defer cancel()
+	if err := client.Send(short, newOrder(t, Request, "ann", "geb")); !errors.Is(err, ErrUnknown) {
+		t.Errorf("Send = %v, want an error that wraps ErrUnknown", err)
+	}
+}
+
+func TestARefusalOfTheServerIsReportedAtOnce(t *testing.T) {
+	t.Parallel()
+	ctx := deadline(t)
+	server := redistest.Start(t)
+	rdb := server.Client(t)
+	if err := rdb.Do(ctx, "ACL", "SETUSER", "ali", "on", ">sesame", "~*", "&*", "+@all", "-xadd", "-get").Err(); err != nil {
+		t.Fatal(err)
+	}
+	ali, err := library.Connect(library.Options{Address: "unix://ali:sesame@" + server.Path()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ali.Close()
+	client, err := NewClient(ali, names.Library)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := client.Request(ctx, "ann", "geb"); library.KindOf(err) != library.Refused || errors.Is(err, ErrNotSent) {
+		t.Errorf("Request = %v, want an error of kind Refused", err)
+	}
+	if _, err := client.Wait(ctx, "r1"); library.KindOf(err) != library.Refused || errors.Is(err, ErrUnknown) {
+		t.Errorf("Wait = %v, want an error of kind Refused", err)
+	}
+}
+
+func TestABellMissedWhileTheSubscriptionWasCutIsMadeUpByLooking(t *testing.T) {
+	t.Parallel()
+	ctx := deadline(t)
+	rdb := redistest.Start(t).Client(t)
+	client := newClient(t, rdb)
+	order := newOrder(t, Request, "ann", "geb")
+	answers := ask(ctx, client, order)
+	waitForEntry(t, ctx, rdb, names.Requests(), "0") // so the client has subscribed
+	if err := rdb.Do(ctx, "ACL", "SETUSER", "default", "-subscribe").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := rdb.Do(ctx, "CLIENT", "KILL", "TYPE", "pubsub").Int(); n != 1 || err != nil {
+		t.Fatalf("killed %d subscriptions, %v, want 1", n, err)
+	}
+	(&branch{}).open(t, rdb)
+	got := <-answers
+	wantReceipt(t, got.receipt, got.err, Receipt{Action: Request, User: "ann", Outcome: Granted, Books: []Line{{Book: "geb", Result: Lent, From: FromShelves}}})
+	if channels := rdb.PubSubChannels(ctx, "*").Val(); len(channels) != 0 {
+		t.Errorf("somebody heard the bell on %q", channels)
+	}
+	if err := client.Arrivals(ctx, got.receipt, func(Line) {}); err != nil {
+		t.Errorf("Arrivals = %v", err)
+	}
+	if err := rdb.Do(ctx, "ACL", "SETUSER", "default", "+subscribe").Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestASubscriptionThatWasCutIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	ctx := deadline(t)
+	rdb := redistest.Start(t).Client(t)
+	client := newClient(t, rdb)
+	order := newOrder(t, Request, "ann", "geb")
+	answers := ask(ctx, client, order)
+	waitForEntry(t, ctx, rdb, names.Requests(), "0")
+	if n, err := rdb.Do(ctx, "CLIENT", "KILL", "TYPE", "pubsub").Int(); n != 1 || err != nil {
+		t.Fatalf("killed %d subscriptions, %v, want 1", n, err)
+	}
+	again := time.NewTicker(5 * time.Millisecond)
+	defer again.Stop()
+	for len(rdb.PubSubChannels(ctx, "{main}:lending:bell:*").Val()) == 0 {
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			t.Fatal("the client does not subscribe again")
+		}
+	}
+	(&branch{}).open(t, rdb)
+	if got := <-answers; got.err != nil || got.receipt.Outcome != Granted {
+		t.Errorf("Do = %+v, %v", got.receipt, got.err)
+	}
+}
+
+func TestAClientWithoutASubscriptionLearnsItsAnswersByLooking(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		(&branch{}).open(t, rdb)
+		client := newClient(t, rdb)
+		client.bells = client.rdb.Subscribe(ctx) // to nothing
+		receipt, err := client.Request(ctx, "ann", "geb")
+		if err != nil {
+			t.Fatal(err)
+		}
+		arrived := 0
+		if err := client.Arrivals(ctx, receipt, func(Line) { arrived++ }); err != nil || arrived > 1 {
+			t.Errorf("Arrivals = %v, and %d books arrived", err, arrived)
+		}
+	})
+}
+
+func TestTheBellTellsTheAnswerBeforeTheFirstLook(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		(&branch{}).open(t, rdb)
+		client := newClient(t, rdb)
+		looks := 0
+		client.rdb.AddHook(hook(func(cmd redis.Cmder) {
+			if cmd.Name() == "get" {
+				looks++
+			}
+		}))
+		const orders = 20
+		for i := range orders {
+			if _, err := client.Request(ctx, "ann", fmt.Sprint("book ", i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if looks > orders/2 { // a slow machine may look now and then
+			t.Errorf("the client looked %d times for %d answers, want to be told of them", looks, orders)
+		}
+	})
+}
+
+// A hook is called before each command outside a pipeline.
+type hook func(redis.Cmder)
+
+func (hook) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+func (h hook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		h(cmd)
+		return next(ctx, cmd)
+	}
+}
+
+func TestAWrongRingIsNoAnswer(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		client := newClient(t, rdb)
+		order := newOrder(t, Request, "ann", "geb")
+		answers := ask(ctx, client, order)
+		entry := waitForEntry(t, ctx, rdb, names.Requests(), "0")
+		channel := "{main}:lending:bell:" + entry.Values["bell"].(string)
+		for _, ring := range []string{
+			"", "x", "null", "[]", `{"id":"another","outcome":"denied"}`, `{"id":"` + order.ID + `"}`,
+			`{"id":"` + order.ID + `","delivered":"geb"}`, `{"id":"` + order.ID + `","books":7}`,
+		} {
+			if n, err := rdb.Publish(ctx, channel, ring).Result(); n != 1 || err != nil {
+				t.Fatalf("%d clients heard the ring, %v, want 1", n, err)
+			}
+		}
+		(&branch{}).open(t, rdb)
+		got := <-answers
+		wantReceipt(t, got.receipt, got.err, Receipt{Action: Request, User: "ann", Outcome: Granted, Books: []Line{{Book: "geb", Result: Lent, From: FromShelves}}})
+	})
+}
+
+func TestAnOrderThatTheServerLostIsSentAgain(t *testing.T) {
+	for title, lose := range map[string]func(ctx context.Context, rdb *redis.Client, id string) error{
+		"its entry": func(ctx context.Context, rdb *redis.Client, id string) error {
+			return rdb.XDel(ctx, names.Requests(), id).Err()
+		},
+		"its stream": func(ctx context.Context, rdb *redis.Client, id string) error {
+			return rdb.Del(ctx, names.Requests()).Err()
+		},
+		"everything": func(ctx context.Context, rdb *redis.Client, id string) error { return rdb.FlushAll(ctx).Err() },
+	} {
+		t.Run(title, func(t *testing.T) {
+			each(t, func(t *testing.T, rdb *redis.Client) {
+				ctx := deadline(t)
+				client := newClient(t, rdb)
+				order := newOrder(t, Request, "ann", "geb")
+				answers := ask(ctx, client, order)
+				first := waitForEntry(t, ctx, rdb, names.Requests(), "0")
+				if err := lose(ctx, rdb, first.ID); err != nil {
+					t.Fatal(err)
+				}
+				second := waitForEntry(t, ctx, rdb, names.Requests(), first.ID)
+				if diff := cmp.Diff(first.Values, second.Values); diff != "" {
+					t.Errorf("sent again (-first +second):\n%s", diff)
+				}
+				(&branch{}).open(t, rdb)
+				got := <-answers
+				wantReceipt(t, got.receipt, got.err, Receipt{Action: Request, User: "ann", Outcome: Granted, Books: []Line{{Book: "geb", Result: Lent, From: FromShelves}}})
+				settled(t, ctx, rdb)
+				wantOneAnswerEach(t, ctx, rdb, order.ID)
+			})
+		})
+	}
+}
+
+func TestAnOrderInAWorkersHandsIsNotSentAgain(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		client := newClient(t, rdb)
+		looks := make(chan struct{}, 100)
+		client.rdb.AddHook(hook(func(cmd redis.Cmder) {
+			if cmd.Name() == "get" {
+				looks <- struct{}{}
+			}
+		}))
+		order := newOrder(t, Request, "ann", "geb")
+		answers := ask(ctx, client, order)
+		waitForEntry(t, ctx, rdb, names.Requests(), "0")
+		if err := rdb.XReadGroup(ctx, &redis.XReadGroupArgs{
+			Group: library.Lending, Consumer: "dead", Streams: []string{names.Requests(), ">"}, Block: -1,
+		}).Err(); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			<-looks
+		}
+		if n := rdb.XLen(ctx, names.Requests()).Val(); n != 1 {
+			t.Errorf("the inbox has %d entries, want 1", n)
+		}
+		(&branch{}).open(t, rdb)
+		if got := <-answers; got.err != nil || got.receipt.Outcome != Granted {
+			t.Errorf("Do = %+v, %v", got.receipt, got.err)
+		}
+		settled(t, ctx, rdb)
+		wantOneAnswerEach(t, ctx, rdb, order.ID)
+	})
+}
+
+func TestAServiceGoesOnWithNewOrdersAfterAllDataVanished(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		b := (&branch{loansMax: 3}).open(t, rdb)
+		client := newClient(t, rdb)
+		if _, err := client.Request(ctx, "ann", "geb"); err != nil {
+			t.Fatal(err)
+		}
+		settled(t, ctx, rdb)
+		if err := rdb.FlushAll(ctx).Err(); err != nil {
+			t.Fatal(err)
+		}
+		order := newOrder(t, Request, "bob", "geb")
+		receipt, err := client.Do(ctx, order)
+		wantReceipt(t, receipt, err, Receipt{Action: Request, User: "bob", Outcome: Granted, Books: []Line{{Book: "geb", Result: Lent, From: FromShelves}}})
+		wantState(t, ctx, rdb, state{Loans: map[string]string{"geb": "bob"}, Cards: map[string][]string{"bob": {"geb"}}, Out: []string{"geb"}})
+		wantOneAnswerEach(t, ctx, rdb, order.ID)
+		if !strings.Contains(b.logs.String(), "the library's data is gone") {
+			t.Error("the log does not tell that the data is gone")
+		}
+		card, err := client.Card(ctx, "bob")
+		if err != nil || card.LoansMax != 3 {
+			t.Errorf("Card = %+v, %v, want the terms to be published again", card, err)
+		}
+	})
+}
+
+func TestOfManyClientsWhoAskForOneBookOneGetsIt(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		(&branch{name: "worker1"}).open(t, rdb)
+		(&branch{name: "worker2"}).open(t, rdb)
+		shared := connect(t, rdb)
+		const clients = 64
+		answers := make(chan answer, clients)
+		var ids []string
+		for i := range clients {
+			client, err := NewClient(shared, names.Library)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { client.Close() })
+			order := newOrder(t, Request, fmt.Sprint("user ", i), "geb")
+			ids = append(ids, order.ID)
+			go func() {
+				receipt, err := client.Do(ctx, order)
+				answers <- answer{receipt, err}
+			}()
+		}
+		holder := ""
+		for range clients {
+			got := <-answers
+			switch {
+			case got.err != nil:
+				t.Fatal(got.err)
+			case got.receipt.Outcome == Granted && holder == "":
+				holder = got.receipt.User
+			case got.receipt.Outcome != Denied || got.receipt.Books[0].Result != Unavailable:
+				t.Errorf("%s, too, was told: %s, %s", got.receipt.User, got.receipt.Outcome, got.receipt.Summary())
+			}
+		}
+		wantState(t, ctx, rdb, state{Loans: map[string]string{"geb": holder}, Cards: map[string][]string{holder: {"geb"}}, Out: []string{"geb"}})
+		wantOneAnswerEach(t, ctx, rdb, ids...)
+	})
+}
+
+func TestAUserNeverHoldsMoreBooksThanTheLimit(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		(&branch{name: "worker1"}).open(t, rdb)
+		(&branch{name: "worker2"}).open(t, rdb)
+		client := newClient(t, rdb)
+		for _, booksEach := range []int{1, 2} {
+			user := fmt.Sprint("user ", booksEach)
+			answers := make(chan answer, 20)
+			for i := range cap(answers) {
+				var books []string
+				for j := range booksEach {
+					books = append(books, fmt.Sprintf("book %d of request %d by %s", j, i, user))
+				}
+				order := newOrder(t, Request, user, books...)
+				go func() {
+					receipt, err := client.Do(ctx, order)
+					answers <- answer{receipt, err}
+				}()
+			}
+			held := 0
+			for range cap(answers) {
+				got := <-answers
+				if got.err != nil {
+					t.Fatal(got.err)
+				}
+				for _, line := range got.receipt.Books {
+					switch line.Result {
+					case Lent:
+						held++
+					case OverLimit:
+					default:
+						t.Errorf("%s is %s", line.Book, line.Result)
+					}
+				}
+			}
+			if want := 5 / booksEach * booksEach; held != want {
+				t.Errorf("%s was lent %d books by 20 requests for %d each, want %d", user, held, booksEach, want)
+			}
+			if n := len(settled(t, ctx, rdb).Cards[user]); n != held {
+				t.Errorf("the card of %s has %d books, want %d", user, n, held)
+			}
+		}
+	})
+}
+
+func TestWatchTellsEachEventOnceInOrder(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		(&branch{}).open(t, rdb)
+		client := newClient(t, rdb)
+		if _, err := client.Request(ctx, "ann", "before"); err != nil {
+			t.Fatal(err)
+		}
+		settled(t, ctx, rdb)
+
+		watching, stop := context.WithCancel(ctx)
+		defer stop()
+		begun := make(chan struct{}, 100)
+		watcher := newClient(t, rdb)
+		watcher.rdb.AddHook(hook(func(cmd redis.Cmder) {
+			if cmd.Name() == "xread" {
+				begun <- struct{}{}
+			}
+		}))
+		seen, ended := make(chan *Event, 100), make(chan error, 1)
+		go func() {
+			ended <- watcher.Watch(watching, time.Time{}, func(event *Event) error {
+				seen <- event
+				return nil
+			})
+		}()
+		<-begun
+		receipt, err := client.Request(ctx, "ann", "geb")
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantEvent := func(want Event) {
+			t.Helper()
+			select {
+			case got := <-seen:
+				if got.ID == "" || time.Since(got.Time).Abs() > within {
+					t.Errorf("the event has id %q and time %v", got.ID, got.Time)
+				}
+				if diff := cmp.Diff(&want, got, cmpopts.IgnoreFields(Event{}, "ID", "Time")); diff != "" {
+					t.Errorf("event (-want +got):\n%s", diff)
+				}
+			case <-ctx.Done():
+				t.Fatalf("no event comes, want %+v", want)
+			}
+		}
+		wantEvent(Event{Event: "lent", By: "worker1", Receipt: receipt, Request: receipt.ID, User: "ann", Books: []string{"geb"}})
+		wantEvent(Event{Event: "fetched", By: "worker1", Request: receipt.ID, Books: []string{"geb"}})
+		wantEvent(Event{Event: "delivered", By: "worker1", Request: receipt.ID, User: "ann", Books: []string{"geb"}})
+		back, err := client.Return(ctx, "ann", "geb")
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantEvent(Event{Event: "returned", By: "worker1", Receipt: back, Request: back.ID, User: "ann", Books: []string{"geb"}})
+		wantEvent(Event{Event: "shelved", By: "worker1", Books: []string{"geb"}})
+		wantEvent(Event{Event: "stored", By: "worker1", Books: []string{"geb"}})
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("Watch = %v, want nil after a stop", err)
+		}
+
+		var all []string
+		enough := errors.New("enough")
+		err = watcher.Watch(ctx, time.Now().Add(-within), func(event *Event) error {
+			if all = append(all, event.Event); len(all) == 9 {
+				return enough
+			}
+			return nil
+		})
+		want := []string{"lent", "fetched", "delivered", "lent", "fetched", "delivered", "returned", "shelved", "stored"}
+		if diff := cmp.Diff(want, all); !errors.Is(err, enough) || diff != "" {
+			t.Errorf("Watch since before = %v (-want +got):\n%s", err, diff)
+		}
+	})
+}
+
+func TestWatchBeginsAtItsMoment(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		at := time.UnixMilli(1_800_000_000_000)
+		for _, id := range []string{"1799999999998-0", "1799999999999-0", "1799999999999-1", "1800000000000-0", "1800000000000-1", "1800000000001-0"} {
+			if err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: names.Events(), ID: id, Values: []string{"event", "lent"}}).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var seen []string
+		enough := errors.New("enough")
+		err := newClient(t, rdb).Watch(ctx, at, func(event *Event) error {
+			if seen = append(seen, event.ID); event.ID == "1800000000001-0" {
+				return enough
+			}
+			return nil
+		})
+		want := []string{"1800000000000-0", "1800000000000-1", "1800000000001-0"}
+		if diff := cmp.Diff(want, seen); !errors.Is(err, enough) || diff != "" {
+			t.Errorf("Watch since %v = %v (-want +got):\n%s", at.UTC(), err, diff)
+		}
+	})
+}
+
+func TestWatchCarriesOnAfterTheServerWasAway(t *testing.T) {
+	t.Parallel()
+	ctx := deadline(t)
+	server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
+	rdb := server.Client(t)
+	client := newClient(t, rdb)
+	appendEvent := func(word string) {
+		t.Helper()
+		if err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: names.Events(), Values: []string{"event", word}}).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	appendEvent("first")
+	seen := make(chan string, 100)
+	watching, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- client.Watch(watching, time.Now().Add(-within), func(event *Event) error {
+			seen <- event.Event
+			return nil
+		})
+	}()
+	if got := <-seen; got != "first" {
+		t.Errorf("saw %q", got)
+	}
+	server.Kill(t)
+	server.Restart(t)
+	// The pool's old connections are dead; a first call on each may fail.
+	for rdb.Ping(ctx).Err() != nil && ctx.Err() == nil {
+	}
+	appendEvent("second")
+	if got := <-seen; got != "second" {
+		t.Errorf("saw %q", got)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Errorf("Watch = %v, want nil after a stop", err)
+	}
+}
+
+func TestARequestThatWasRejectedHasAReceiptAndCanBeRetried(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		client := newClient(t, rdb)
+		order := newOrder(t, Request, "ann", "geb")
+		answers := ask(ctx, client, order)
+		entry := waitForEntry(t, ctx, rdb, names.Requests(), "0")
+		if err := rdb.XReadGroup(ctx, &redis.XReadGroupArgs{
+			Group: library.Lending, Consumer: "dead", Streams: []string{names.Requests(), ">"}, Block: -1,
+		}).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if err := rdb.Do(ctx, "XCLAIM", names.Requests(), library.Lending, "dead", 0, entry.ID, "RETRYCOUNT", 5).Err(); err != nil {
+			t.Fatal(err)
+		}
+		(&branch{}).open(t, rdb)
+		got := <-answers
+		reason := "it was delivered more than 5 times and never finished"
+		wantReceipt(t, got.receipt, got.err, Receipt{Action: Request, User: "ann", Outcome: Rejected, Reason: reason, Books: []Line{}})
+		if s := stateOf(t, ctx, rdb); s.Rejected != 1 || len(s.Loans) != 0 {
+			t.Errorf("after the rejection: %+v", s)
+		}
+
+		var aside []string
+		if err := stream.EachRejected(ctx, rdb, names, library.Lending, func(entry stream.RejectedEntry) error {
+			aside = append(aside, entry.ID)
+			return nil
+		}); err != nil || len(aside) != 1 {
+			t.Fatalf("set aside: %q, %v", aside, err)
+		}
+		if _, err := client.Retry(ctx, library.Shelving, aside[0], 1000); !errors.Is(err, stream.ErrNotRejected) {
+			t.Errorf("Retry at the other service = %v, want an error that wraps stream.ErrNotRejected", err)
+		}
+		if _, err := client.Retry(ctx, library.Lending, aside[0], 1000); err != nil {
+			t.Fatal(err)
+		}
+		receipt, err := client.Wait(ctx, order.ID)
+		wantReceipt(t, receipt, err, Receipt{Action: Request, User: "ann", Outcome: Granted, Books: []Line{{Book: "geb", Result: Lent, From: FromShelves}}})
+		wantState(t, ctx, rdb, state{Loans: map[string]string{"geb": "ann"}, Cards: map[string][]string{"ann": {"geb"}}, Out: []string{"geb"}})
+	})
+}
+
+func TestAnEntryThatIsNoOrderIsRejectedAndItsSenderTold(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		(&branch{}).open(t, rdb)
+		client := newClient(t, rdb)
+		for i, test := range []struct {
+			inbox  string
+			fields []string
+			want   Receipt
+		}{
+			{names.Requests(), []string{"user", "ann", "books", `["geb"`}, Receipt{
+				Action: Request, User: "ann", Outcome: Rejected, Reason: "its books are not a JSON array of texts: unexpected end of JSON input",
+			}},
+			{names.Returns(), []string{"user", "ann\x1b", "books", `["geb"]`}, Receipt{
+				Action: Return, Outcome: Rejected, Reason: `not a usable order: user "ann\x1b": not a usable name: it contains U+001B, a character that does not print`,
+			}},
+			{names.Requests(), []string{"user", "ann", "books", "[]"}, Receipt{
+				Action: Request, User: "ann", Outcome: Rejected, Reason: "not a usable order: it names no book",
+			}},
+		} {
+			id := fmt.Sprint("r", i)
+			fields := append([]string{"id", id}, test.fields...)
+			if err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: test.inbox, Values: fields}).Err(); err != nil {
+				t.Fatal(err)
+			}
+			receipt, err := client.Wait(ctx, id)
+			test.want.Books = []Line{}
+			wantReceipt(t, receipt, err, test.want)
+		}
+		wantState(t, ctx, rdb, state{Rejected: 3})
+	})
+}
+
+func TestAClientMayBeClosedWhetherItWaitedOrNot(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		idle, err := NewClient(rdb, names.Library)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := idle.Close(); err != nil {
+			t.Errorf("Close of a client that never waited = %v", err)
+		}
+		(&branch{}).open(t, rdb)
+		used, err := NewClient(rdb, names.Library)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := used.Request(ctx, "ann", "geb"); err != nil {
+			t.Fatal(err)
+		}
+		if len(used.waiting) != 0 {
+			t.Errorf("the client still waits for %v", used.waiting)
+		}
+		if err := used.Close(); err != nil {
+			t.Errorf("Close = %v", err)
+		}
+		if err := rdb.Ping(ctx).Err(); err != nil {
+			t.Errorf("the Redis client after Close: %v, want it open", err)
+		}
+	})
+}

@@ -1,0 +1,265 @@
+package lending
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/library/instance"
+	"example.com/library/library"
+	"example.com/library/stream"
+
+	"github.com/charmbracelet/log"
+	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+)
+
+// newService makes a service of an instance that holds its name, and reads nothing.
+func newService(t *testing.T, ctx context.Context, rdb *redis.Client, logs *bytes.Buffer) *Service {
+	t.Helper()
+	logger := log.New(logs)
+	i, err := instance.Take(ctx, rdb, instance.Config{Keys: names, Name: "worker1", TTL: 10 * time.Second, Log: logger})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewService(Config{
+		Config: stream.Config{
+			Redis: rdb, Keys: names, Instance: i, Outage: library.NewOutage(logger), Log: logger, LogMax: 100_000, ReceiptTTL: time.Hour,
+		},
+		LoansMax: 100, LoanTime: 24 * time.Hour, FrontMax: 20,
+	})
+	if err := s.Prepare(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// receive appends entries to an inbox, reads them for the service and returns them.
+func (s *Service) receive(t *testing.T, ctx context.Context, inbox string, entries ...[]any) []stream.Entry {
+	t.Helper()
+	for _, values := range entries {
+		if err := s.config.Redis.XAdd(ctx, &redis.XAddArgs{Stream: inbox, Values: values}).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	streams, err := s.config.Redis.XReadGroup(ctx, &redis.XReadGroupArgs{
+		Group: library.Lending, Consumer: "worker1", Streams: []string{inbox, ">"}, Count: 1000, Block: -1,
+	}).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var batch []stream.Entry
+	for _, message := range streams[0].Messages {
+		entry := stream.Entry{ID: message.ID, Fields: map[string]string{}, Deliveries: 1, Token: s.config.Instance.Token()}
+		for name, value := range message.Values {
+			entry.Fields[name] = value.(string)
+		}
+		batch = append(batch, entry)
+	}
+	return batch
+}
+
+func TestPrepareMakesTheInboxesAndPublishesTheTerms(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		s := newService(t, ctx, rdb, &bytes.Buffer{})
+		s.config.LoansMax = 7
+		if err := s.Prepare(ctx); err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]string{"loans_max": "7", "loan_ms": "86400000", "front_max": "20"}
+		if diff := cmp.Diff(want, rdb.HGetAll(ctx, s.keys.terms()).Val()); diff != "" {
+			t.Errorf("terms (-want +got):\n%s", diff)
+		}
+		for _, inbox := range names.Inboxes(library.Shelving) {
+			if groups := rdb.XInfoGroups(ctx, inbox).Val(); len(groups) != 1 || groups[0].Name != library.Shelving {
+				t.Errorf("%s has the groups %+v, want shelving", inbox, groups)
+			}
+		}
+	})
+}
+
+// A script takes 2,000 books, so a batch of more is decided in several calls.
+func TestABatchOfMoreBooksThanOneCallTakesIsDecidedWhole(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		var logs bytes.Buffer
+		s := newService(t, ctx, rdb, &logs)
+		for action, apply := range map[Action]func(context.Context, []stream.Entry) ([]stream.Rejection, error){Request: s.Lend, Return: s.Return} {
+			logs.Reset()
+			inbox := s.keys.Requests()
+			if action == Return {
+				inbox = s.keys.Returns()
+			}
+			const orders = 41
+			var entries [][]any
+			for i := range orders {
+				var books []string
+				for j := range library.BooksMax {
+					books = append(books, fmt.Sprintf("book %d of %d", j, i))
+				}
+				order := Order{ID: fmt.Sprintf("%s-%d", action, i), Action: action, User: fmt.Sprint("user ", i), Books: books}
+				entries = append(entries, order.values(""))
+			}
+			entries = append(entries, []any{"id", "odd"})
+			batch := s.receive(t, ctx, inbox, entries...)
+			rejections, err := apply(ctx, batch)
+			if err != nil || len(rejections) != 1 || rejections[0].Entry.ID != batch[orders].ID {
+				t.Errorf("%s: rejected %+v, %v, want the last entry", action, rejections, err)
+			}
+			receipts := len(rdb.Keys(ctx, s.keys.receipt(string(action)+"-*")).Val())
+			if lines := strings.Count(logs.String(), "outcome="); receipts != orders || lines != orders {
+				t.Errorf("%s: %d receipts and %d lines in the log, want %d", action, receipts, lines, orders)
+			}
+			if n := rdb.XPending(ctx, inbox, library.Lending).Val().Count; n != 1 {
+				t.Errorf("%s: %d entries are pending, want the one to reject", action, n)
+			}
+		}
+	})
+}
+
+func TestABatchWithoutOneGoodEntryIsRejectedWhole(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		s := newService(t, ctx, rdb, &bytes.Buffer{})
+		for inbox, apply := range map[string]func(context.Context, []stream.Entry) ([]stream.Rejection, error){
+			s.keys.Requests(): s.Lend, s.keys.Returns(): s.Return, s.keys.Deliveries(): s.Deliver,
+		} {
+			rejections, err := apply(ctx, s.receive(t, ctx, inbox, []any{"odd", "1"}, []any{"odd", "2"}))
+			if err != nil || len(rejections) != 2 {
+				t.Errorf("%s: rejected %+v, %v, want both", inbox, rejections, err)
+			}
+		}
+	})
+}
+
+func TestARejectionTellsItsAskerAsFarAsHeIsKnown(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		s := newService(t, ctx, rdb, &bytes.Buffer{})
+		for _, test := range []struct {
+			fields              []any
+			key, bell, receipts string
+		}{
+			{[]any{"id", "r 1", "user", "ann", "books", "[]", "bell", "B1"}, "", "", ""},
+			{[]any{"id", "r1", "user", "ann", "books", "[]", "bell", "B1"}, "{main}:lending:receipt:r1", "{main}:lending:bell:B1",
+				`{"id":"r1","action":"request","user":"ann","outcome":"rejected","reason":"not a usable order: it names no book","books":[]}`},
+			{[]any{"id", "r1", "user", "ann\x1b", "books", "[]"}, "{main}:lending:receipt:r1", "",
+				`{"id":"r1","action":"request","user":"","outcome":"rejected","reason":"not a usable order: user \"ann\\x1b\": not a usable name: it contains U+001B, a character that does not print","books":[]}`},
+			{[]any{"id", "r1", "books", "[]", "bell", "*"}, "{main}:lending:receipt:r1", "",
+				`{"id":"r1","action":"request","user":"","outcome":"rejected","reason":"bell \"*\": not a usable name: use 1 to 64 letters, digits, hyphens and underscores","books":[]}`},
+		} {
+			rejections, err := s.Lend(ctx, s.receive(t, ctx, s.keys.Requests(), test.fields))
+			if err != nil || len(rejections) != 1 {
+				t.Fatalf("%q: rejected %+v, %v, want it", test.fields, rejections, err)
+			}
+			got := rejections[0]
+			if got.ReceiptKey != test.key || got.Bell != test.bell {
+				t.Errorf("%q: the receipt goes to %q and bell %q, want %q and %q", test.fields, got.ReceiptKey, got.Bell, test.key, test.bell)
+			}
+			if diff := cmp.Diff(test.receipts, got.Receipt); diff != "" {
+				t.Errorf("%q: receipt (-want +got):\n%s", test.fields, diff)
+			}
+		}
+	})
+}
+
+func TestADeliveryThatNobodyWaitsForGoesBackOrIsRejected(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		var logs bytes.Buffer
+		s := newService(t, ctx, rdb, &logs)
+		order := Order{ID: "r1", Action: Request, User: "ann", Books: []string{"geb", "alice"}}
+		if _, err := s.Lend(ctx, s.receive(t, ctx, s.keys.Requests(), order.values(""))); err != nil {
+			t.Fatal(err)
+		}
+		batch := s.receive(t, ctx, s.keys.Deliveries(),
+			[]any{"request", "r1", "book", "geb"},
+			[]any{"request", "forged", "book", "alice"},
+			[]any{"request", "r1", "book", "cities"},
+			[]any{"request", "r1", "book", "geb"})
+		rejections, err := s.Deliver(ctx, batch)
+		if err != nil || len(rejections) != 1 || rejections[0].Entry.ID != batch[3].ID || !strings.Contains(rejections[0].Reason, "nobody waits for this book") {
+			t.Errorf("Deliver: rejected %+v, %v, want the second delivery of geb", rejections, err)
+		}
+		var back []any
+		for _, message := range rdb.XRange(ctx, s.keys.Stores(), "-", "+").Val() {
+			back = append(back, message.Values["book"])
+		}
+		if diff := cmp.Diff([]any{"alice", "cities"}, back); diff != "" {
+			t.Errorf("sent back (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff(map[string]string{"alice": "r1 "}, rdb.HGetAll(ctx, s.keys.fetching()).Val()); diff != "" {
+			t.Errorf("still on its way (-want +got):\n%s", diff)
+		}
+		for _, line := range []string{"delivered user=ann book=geb id=r1", "sent_back user=ann book=alice id=forged", `sent_back user="" book=cities id=r1`} {
+			if n := strings.Count(logs.String(), line); n != 1 {
+				t.Errorf("the log says %q %d times, want once:\n%s", line, n, &logs)
+			}
+		}
+		// What was decided is not decided again.
+		if rejections, err := s.Deliver(ctx, batch[:3]); err != nil || len(rejections) != 0 {
+			t.Errorf("Deliver again: rejected %+v, %v", rejections, err)
+		}
+		if n := rdb.XLen(ctx, s.keys.Stores()).Val(); n != 2 {
+			t.Errorf("%d books were sent back, want 2", n)
+		}
+	})
+}
+
+// The name is held again, under another token; the entries may be another's by now.
+func TestEntriesReadUnderAFormerTokenAreFencedOff(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		s := newService(t, ctx, rdb, &bytes.Buffer{})
+		order := Order{ID: "r1", Action: Request, User: "ann", Books: []string{"geb"}}
+		batches := map[string][]stream.Entry{
+			s.keys.Requests():   s.receive(t, ctx, s.keys.Requests(), order.values("")),
+			s.keys.Returns():    s.receive(t, ctx, s.keys.Returns(), order.values("")),
+			s.keys.Deliveries(): s.receive(t, ctx, s.keys.Deliveries(), []any{"request", "r1", "book", "geb"}),
+		}
+		before := stateOf(t, ctx, rdb)
+		if err := rdb.Del(ctx, names.Instance("worker1")).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.config.Instance.Keep(ctx); err != nil {
+			t.Fatal(err)
+		}
+		for inbox, apply := range map[string]func(context.Context, []stream.Entry) ([]stream.Rejection, error){
+			s.keys.Requests(): s.Lend, s.keys.Returns(): s.Return, s.keys.Deliveries(): s.Deliver,
+		} {
+			if _, err := apply(ctx, batches[inbox]); library.KindOf(err) != library.Fenced {
+				t.Errorf("%s: %v, want an error of kind Fenced", inbox, err)
+			}
+		}
+		if diff := cmp.Diff(before, stateOf(t, ctx, rdb)); diff != "" {
+			t.Errorf("state (-before +after):\n%s", diff)
+		}
+		if n := rdb.Exists(ctx, s.keys.receipt("r1"), names.Events()).Val(); n != 0 {
+			t.Error("there is a receipt or an event")
+		}
+	})
+}
+
+func TestTheInboxesOfTheServiceAreReadAheadInBatches(t *testing.T) {
+	s := NewService(Config{Config: stream.Config{Keys: names}})
+	type inbox struct {
+		Service, Stream string
+		Batch, Batches  int64
+		Pace            time.Duration
+	}
+	var got []inbox
+	for _, i := range s.Inboxes() {
+		got = append(got, inbox{i.Service, i.Stream, i.Batch, int64(i.Batches), i.Pace})
+	}
+	var want []inbox
+	for _, key := range names.Inboxes(library.Lending) {
+		want = append(want, inbox{library.Lending, key, 128, 4, 0})
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("inboxes (-want +got):\n%s", diff)
+	}
+}
