@@ -108,6 +108,9 @@ func (c *consumer) repeat(ctx context.Context, part string, pause time.Duration,
 	for ctx.Err() == nil {
 		wait := pause
 		err := step(ctx)
+		if library.KindOf(err) == library.NoGroup {
+			err = c.restore(ctx)
+		}
 		switch kind := library.KindOf(err); {
 		case err == nil:
 			c.Outage.Over(part)
@@ -120,8 +123,7 @@ func (c *consumer) repeat(ctx context.Context, part string, pause time.Duration,
 			if err := c.Instance.Keep(ctx); errors.Is(err, instance.ErrTaken) {
 				return err
 			}
-		case kind == library.NoGroup:
-			c.restore(ctx)
+			wait = waits.NextBackOff()
 		default:
 			c.Outage.Begin(part, err)
 			wait = waits.NextBackOff()
@@ -144,15 +146,16 @@ func newBackoff() *backoff.ExponentialBackOff {
 }
 
 // restore makes the inbox anew after it vanished under a running service.
-func (c *consumer) restore(ctx context.Context) {
+func (c *consumer) restore(ctx context.Context) error {
 	made, err := Ensure(ctx, c.Redis, c.Stream, c.Service)
-	if err == nil && made {
+	if err != nil {
+		return err
+	}
+	if made {
 		c.Log.Error("the library's data is gone: its stream or group had vanished and was made anew, empty; service goes on",
 			"stream", c.Stream, "group", c.Service)
 	}
-	if err := c.Prepare(ctx); err != nil {
-		c.Outage.Begin(c.Stream+" read", err)
-	}
+	return c.Prepare(ctx)
 }
 
 // read takes one batch of new entries and begins to handle it.
@@ -294,21 +297,23 @@ func (c *consumer) insist(ctx context.Context, step func(context.Context) error)
 	var deadline time.Time
 	for {
 		err := step(context.WithoutCancel(ctx))
+		kind := library.KindOf(err)
+		if kind != library.Passing {
+			c.Outage.Over(part)
+		}
 		switch {
 		case err == nil:
-			c.Outage.Over(part)
 			return nil
-		case library.KindOf(err) == library.Fenced:
+		case kind == library.Fenced:
 			// Whatever becomes of the name, others may have taken over these entries
 			// long ago. They are looked up anew.
 			if err := c.Instance.Keep(context.WithoutCancel(ctx)); errors.Is(err, instance.ErrTaken) {
 				return err
 			}
 			return errDropped
-		case library.KindOf(err) == library.NoGroup:
-			c.restore(context.WithoutCancel(ctx))
-			return errDropped
-		case library.KindOf(err) != library.Passing:
+		case kind == library.NoGroup:
+			return errDropped // the reading restores the group
+		case kind != library.Passing:
 			return err
 		}
 		c.Outage.Begin(part, err)

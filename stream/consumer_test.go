@@ -690,9 +690,7 @@ func TestAnEntryThatTheHandlerRejectsIsSetAside(t *testing.T) {
 			t.Errorf("handled (-want +got):\n%s", diff)
 		}
 		soon(t, ctx, "the inbox's length", 0, func() int64 { return rdb.XLen(ctx, inboxKey).Val() })
-		if n := strings.Count(w.logs.String(), "rejected"); n != 2 {
-			t.Errorf("the log tells of %d rejections, want 2", n)
-		}
+		soon(t, ctx, "how many rejections the log tells of", 2, func() int { return strings.Count(w.logs.String(), "rejected") })
 	})
 }
 
@@ -896,30 +894,70 @@ func TestAStopFinishesTheBatchInHand(t *testing.T) {
 	})
 }
 
-func TestAStopLeavesNothingPendingThatWasJustGivenOut(t *testing.T) {
+// Redis has given entries out, and the reply is under way, when the stop comes.
+func TestAStopHandlesWhatWasJustGivenOut(t *testing.T) {
+	t.Parallel()
+	ctx := deadline(t)
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server)
+	through, err := library.Connect(library.Options{Address: proxy.Addr()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer through.Close()
+	rdb := server.Client(t)
+	add(t, ctx, rdb, 0)
+	w := newWorker(t, through, "worker1")
+	reading := make(chan struct{}, 1000)
+	proxy.LoseCommand(func(args []string) bool { // none, but it sees them all
+		if args[0] == "xreadgroup" {
+			reading <- struct{}{}
+		}
+		return false
+	})
+	w.run(t)
+	<-reading
+	proxy.Stall()
+	ids := add(t, ctx, rdb, 1)
+	soon(t, ctx, "what was given out", map[string]int64{"worker1": 1}, func() map[string]int64 { return pending(t, ctx, rdb) })
+	w.stop()
+	select {
+	case err := <-w.ended:
+		t.Fatalf("Run = %v while a read was under way", err)
+	case <-time.After(quiet):
+	}
+	proxy.Resume()
+	if diff := cmp.Diff(ids, idsOf(w.take(t, ctx, 1))); diff != "" {
+		t.Errorf("handled (-want +got):\n%s", diff)
+	}
+	if err := w.end(t, ctx); err != nil {
+		t.Errorf("Run = %v, want nil after a stop", err)
+	}
+	wantNothingLeft(t, ctx, rdb)
+}
+
+// A batch that was dropped, because all data vanished, leaves nothing to do by which
+// the instance would notice that Redis serves again.
+func TestAnOutageEndsThoughItsBatchWasDropped(t *testing.T) {
 	each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := deadline(t)
-		add(t, ctx, rdb, 0)
-		for round := range 5 {
-			w := newWorker(t, rdb, fmt.Sprint("worker", round))
-			w.run(t)
-			w.sweep(t, ctx, 1)
-			stopped := make(chan struct{})
-			go func() {
-				w.stop()
-				close(stopped)
-			}()
-			add(t, ctx, rdb, 3)
-			<-stopped
-			if err := w.end(t, ctx); err != nil {
-				t.Fatalf("Run = %v, want nil after a stop", err)
+		add(t, ctx, rdb, 1)
+		w := newWorker(t, rdb, "worker1")
+		var tries atomic.Int64
+		w.inbox.Handle = func(ctx context.Context, batch []Entry) ([]Rejection, error) {
+			if tries.Add(1) == 1 {
+				return nil, reply("OOM command not allowed when used memory > 'maxmemory'.")
 			}
-			for name, n := range pending(t, ctx, rdb) {
-				if n != 0 {
-					t.Errorf("round %d left %d entries pending for %s", round, n, name)
-				}
+			if err := rdb.Del(ctx, inboxKey).Err(); err != nil {
+				t.Error(err)
 			}
+			return nil, reply("NOGROUP No such key '{main}:lending:requests' or consumer group 'lending'")
 		}
+		w.run(t)
+		w.logs.wait(t, ctx, "Redis cannot serve just now")
+		soon, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		w.logs.wait(t, soon, "Redis serves again")
 	})
 }
 
@@ -1041,7 +1079,11 @@ func TestAServiceGoesOnAfterItsDataVanished(t *testing.T) {
 				if diff := cmp.Diff([]string{id}, idsOf(w.take(t, ctx, 1))); diff != "" {
 					t.Errorf("handled (-want +got):\n%s", diff)
 				}
-				<-prepared
+				select {
+				case <-prepared:
+				case <-ctx.Done():
+					t.Fatal("the service does not prepare what it needs again")
+				}
 				wantNothingLeft(t, ctx, rdb)
 				if n := strings.Count(w.logs.String(), "the library's data is gone"); n != 1 {
 					t.Errorf("the log tells %d times that the data is gone, want once", n)

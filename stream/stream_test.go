@@ -84,8 +84,10 @@ func TestRetireRemovesAnInstanceOnlyIfNothingIsLost(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ids := add(t, ctx, rdb, 1)
-		give(t, ctx, rdb, "worker1")
+		add(t, ctx, rdb, 0)
+		if err := rdb.XGroupCreateConsumer(ctx, inboxKey, library.Lending, "worker1").Err(); err != nil {
+			t.Fatal(err)
+		}
 		want := func(when string, want map[string]int64) {
 			t.Helper()
 			if err := Retire(ctx, rdb, keys, inboxKey, library.Lending, "worker1"); err != nil {
@@ -95,7 +97,10 @@ func TestRetireRemovesAnInstanceOnlyIfNothingIsLost(t *testing.T) {
 				t.Errorf("%s, pending (-want +got):\n%s", when, diff)
 			}
 		}
-		want("while its lock stands", map[string]int64{"worker1": 1})
+		want("while its lock stands", map[string]int64{"worker1": 0})
+		ids := add(t, ctx, rdb, 1)
+		give(t, ctx, rdb, "worker1")
+		want("while its lock stands and an entry is pending", map[string]int64{"worker1": 1})
 		if err := i.Release(ctx); err != nil {
 			t.Fatal(err)
 		}
