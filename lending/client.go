@@ -122,7 +122,7 @@ func (c *Client) send(ctx context.Context, order Order, bell string) (string, er
 	}
 	inbox := c.inbox(order.Action)
 	maybe := false // an append without a reply may have taken effect
-	for waits := newBackoff(); ; {
+	for waits := library.NewBackoff(); ; {
 		// Whoever comes first makes the group. That it is there already is no error, so
 		// only the XADD's own answer counts.
 		pipe := c.rdb.Pipeline()
@@ -362,14 +362,6 @@ func newLooks() *backoff.ExponentialBackOff {
 	looks.InitialInterval = 200 * time.Millisecond
 	looks.MaxInterval = 2 * time.Second
 	return looks
-}
-
-// newBackoff are the intervals at which an order is sent again.
-func newBackoff() *backoff.ExponentialBackOff {
-	waits := backoff.NewExponentialBackOff()
-	waits.InitialInterval = 20 * time.Millisecond
-	waits.MaxInterval = time.Second
-	return waits
 }
 
 // isDial reports whether a connection was never made, so that nothing was sent.

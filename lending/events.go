@@ -84,7 +84,7 @@ func (c *Client) Watch(ctx context.Context, since time.Time, seen func(*Event) e
 		// The last id there can be in the millisecond before.
 		last = fmt.Sprintf("%d-%d", max(0, since.UnixMilli()-1), uint64(math.MaxUint64))
 	}
-	waits := newBackoff()
+	waits := library.NewBackoff()
 	for {
 		if last == "$" {
 			// Between two reads of "$" events would be missed, so it is read once.

@@ -11,7 +11,6 @@ import (
 	"example.com/library/library"
 	"example.com/library/scripts"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/charmbracelet/log"
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
@@ -104,7 +103,7 @@ func Run(ctx context.Context, config Config, inbox Inbox) error {
 // each failure of Redis.
 func (c *consumer) repeat(ctx context.Context, part string, pause time.Duration, step func(context.Context) error) error {
 	part = c.Stream + " " + part
-	waits := newBackoff()
+	waits := library.NewBackoff()
 	for ctx.Err() == nil {
 		wait := pause
 		err := step(ctx)
@@ -136,13 +135,6 @@ func (c *consumer) repeat(ctx context.Context, part string, pause time.Duration,
 		}
 	}
 	return nil
-}
-
-func newBackoff() *backoff.ExponentialBackOff {
-	waits := backoff.NewExponentialBackOff()
-	waits.InitialInterval = 20 * time.Millisecond
-	waits.MaxInterval = time.Second
-	return waits
 }
 
 // restore makes the inbox anew after it vanished under a running service.
@@ -253,7 +245,7 @@ func (c *consumer) apply(ctx context.Context, batch []Entry) error {
 	if len(batch) == 0 {
 		return nil
 	}
-	waits := newBackoff()
+	waits := library.NewBackoff()
 	for fault := 1; ; fault++ {
 		var rejections []Rejection
 		err := c.insist(ctx, func(ctx context.Context) (err error) {
@@ -293,7 +285,7 @@ func (c *consumer) apply(ctx context.Context, batch []Entry) error {
 // entries are better left to a sweep.
 func (c *consumer) insist(ctx context.Context, step func(context.Context) error) error {
 	part := c.Stream + " apply"
-	waits := newBackoff()
+	waits := library.NewBackoff()
 	var deadline time.Time
 	for {
 		err := step(context.WithoutCancel(ctx))

@@ -16,7 +16,6 @@ import (
 	"example.com/library/shelving"
 	"example.com/library/stream"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/charmbracelet/log"
 	urfave "github.com/urfave/cli/v2"
 	"golang.org/x/sync/errgroup"
@@ -149,8 +148,7 @@ func (r *runner) build(c *urfave.Context) []service {
 
 // insist takes a step until Redis has answered it, or ctx is done.
 func (r *runner) insist(ctx context.Context, step func() error) error {
-	waits := backoff.NewExponentialBackOff()
-	waits.MaxInterval = time.Second
+	waits := library.NewBackoff()
 	for {
 		err := step()
 		if err == nil || library.KindOf(err) != library.Passing || ctx.Err() != nil {
