@@ -122,15 +122,15 @@ func (c *Client) send(ctx context.Context, order Order, bell string) (string, er
 	}
 	inbox := c.inbox(order.Action)
 	maybe := false // an append without a reply may have taken effect
-	for waits := library.NewBackoff(); ; {
+	err := ctx.Err()
+	for waits := library.NewBackoff(); ctx.Err() == nil; pause(ctx, waits.NextBackOff()) {
 		// Whoever comes first makes the group. That it is there already is no error, so
 		// only the XADD's own answer counts.
 		pipe := c.rdb.Pipeline()
 		pipe.XGroupCreateMkStream(ctx, inbox, library.Lending, "0")
 		added := pipe.XAdd(ctx, &redis.XAddArgs{Stream: inbox, Values: order.values(bell)})
 		_, _ = pipe.Exec(ctx)
-		err := added.Err()
-		if err == nil {
+		if err = added.Err(); err == nil {
 			return added.Val(), nil
 		}
 		if library.KindOf(err) != library.Passing && ctx.Err() == nil {
@@ -138,13 +138,11 @@ func (c *Client) send(ctx context.Context, order Order, bell string) (string, er
 		}
 		var reply redis.Error
 		maybe = maybe || !errors.As(err, &reply) && !isDial(err)
-		if !pause(ctx, waits.NextBackOff()) {
-			if maybe {
-				return "", fmt.Errorf("%w: %s %s: %w", ErrUnknown, order.Action, order.ID, err)
-			}
-			return "", fmt.Errorf("%w: %s %s: %w", ErrNotSent, order.Action, order.ID, err)
-		}
 	}
+	if maybe {
+		return "", fmt.Errorf("%w: %s %s: %w", ErrUnknown, order.Action, order.ID, err)
+	}
+	return "", fmt.Errorf("%w: %s %s: %w", ErrNotSent, order.Action, order.ID, err)
 }
 
 // Wait waits for the receipt of an order that was sent before. Its error wraps
@@ -370,11 +368,10 @@ func isDial(err error) bool {
 	return errors.As(err, &failed) && failed.Op == "dial"
 }
 
-func pause(ctx context.Context, wait time.Duration) bool {
+// pause lets time pass, or less of it if ctx is done before.
+func pause(ctx context.Context, wait time.Duration) {
 	select {
 	case <-ctx.Done():
-		return false
 	case <-time.After(wait):
-		return true
 	}
 }

@@ -434,18 +434,20 @@ func TestAnOrderThatNobodyAnswersIsNotKnown(t *testing.T) {
 		ctx := deadline(t)
 		client := newClient(t, rdb)
 		order := newOrder(t, Request, "ann", "geb")
-		short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
-		defer cancel()
-		receipt, err := client.Do(short, order)
-		if !errors.Is(err, ErrUnknown) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), order.ID) {
-			t.Errorf("Do = %+v, %v, want an error that wraps ErrUnknown and names the id", receipt, err)
+		patience, giveUp := context.WithCancel(ctx)
+		answers := ask(patience, client, order)
+		waitForEntry(t, ctx, rdb, names.Requests(), "0")
+		giveUp()
+		got := <-answers
+		if !errors.Is(got.err, ErrUnknown) || !errors.Is(got.err, context.Canceled) || !strings.Contains(got.err.Error(), order.ID) {
+			t.Errorf("Do = %+v, %v, want an error that wraps ErrUnknown and names the id", got.receipt, got.err)
 		}
-		if receipt, err := client.Wait(short, order.ID); !errors.Is(err, ErrUnknown) {
+		if receipt, err := client.Wait(patience, order.ID); !errors.Is(err, ErrUnknown) {
 			t.Errorf("Wait = %+v, %v, want an error that wraps ErrUnknown", receipt, err)
 		}
 		// It may still take effect, and does.
 		(&branch{}).open(t, rdb)
-		receipt, err = client.Wait(ctx, order.ID)
+		receipt, err := client.Wait(ctx, order.ID)
 		wantReceipt(t, receipt, err, Receipt{Action: Request, User: "ann", Outcome: Granted, Books: []Line{{Book: "geb", Result: Lent, From: FromShelves}}})
 		settled(t, ctx, rdb)
 		wantOneAnswerEach(t, ctx, rdb, order.ID)
@@ -479,6 +481,20 @@ func TestAnOrderThatReachesNoServerIsNotSent(t *testing.T) {
 	}
 }
 
+func TestAnOrderWhoseTimeIsOverBeforeItIsSentIsNotSent(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		over, cancel := context.WithTimeout(context.Background(), -time.Second)
+		defer cancel()
+		client := newClient(t, rdb)
+		if err := client.Send(over, newOrder(t, Request, "ann", "geb")); !errors.Is(err, ErrNotSent) || errors.Is(err, ErrUnknown) {
+			t.Errorf("Send = %v, want an error that wraps ErrNotSent", err)
+		}
+		if n := rdb.Exists(deadline(t), names.Requests()).Val(); n != 0 {
+			t.Error("the order was sent")
+		}
+	})
+}
+
 func TestAnOrderThatTheServerMayHaveTakenIsNotKnown(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -496,9 +512,16 @@ func TestAnOrderThatTheServerMayHaveTakenIsNotKnown(t *testing.T) {
 	for range 1000 {
 		proxy.DropReply(func(args []string) bool { return args[0] == "xadd" })
 	}
-	short, cancel := context.WithTimeout(deadline(t), 300*time.Millisecond)
-	defer cancel()
-	if err := client.Send(short, newOrder(t, Request, "ann", "geb")); !errors.Is(err, ErrUnknown) {
+	patience, giveUp := context.WithCancel(deadline(t))
+	sent := make(chan error, 1)
+	go func() { sent <- client.Send(patience, newOrder(t, Request, "ann", "geb")) }()
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for proxy.Faults() == 0 {
+		<-again.C
+	}
+	giveUp()
+	if err := <-sent; !errors.Is(err, ErrUnknown) {
 		t.Errorf("Send = %v, want an error that wraps ErrUnknown", err)
 	}
 }
@@ -753,6 +776,76 @@ func TestAServiceGoesOnWithNewOrdersAfterAllDataVanished(t *testing.T) {
 	})
 }
 
+func TestArrivalsEndWhenAllDataVanished(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		(&branch{services: []string{library.Lending}}).open(t, rdb)
+		client := newClient(t, rdb)
+		receipt, err := client.Request(ctx, "ann", "geb")
+		if err != nil {
+			t.Fatal(err)
+		}
+		looks := make(chan struct{}, 100)
+		client.rdb.AddHook(pipelineHook(func() { looks <- struct{}{} }))
+		ended := make(chan error, 1)
+		go func() {
+			ended <- client.Arrivals(ctx, receipt, func(line Line) { t.Errorf("%s arrived", line.Book) })
+		}()
+		<-looks
+		if err := rdb.FlushAll(ctx).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-ended; !errors.Is(err, ErrNoReceipt) {
+			t.Errorf("Arrivals = %v, want an error that wraps ErrNoReceipt", err)
+		}
+	})
+}
+
+// A pipelineHook is called after each pipeline.
+type pipelineHook func()
+
+func (pipelineHook) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (pipelineHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (h pipelineHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		h()
+		return err
+	}
+}
+
+// What belongs to one user is broken; the service cannot tell what she holds.
+func TestAUserWhoseCardIsBrokenStopsNobodyElse(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		if err := rdb.Set(ctx, keys{names}.card("ann"), "no hash", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		client := newClient(t, rdb)
+		answers := map[string]<-chan answer{}
+		for _, user := range []string{"bob", "ann", "eve"} { // in one batch, as no service runs yet
+			order := newOrder(t, Request, user, "the book of "+user)
+			if err := client.Send(ctx, order); err != nil {
+				t.Fatal(err)
+			}
+			answers[user] = ask(ctx, client, order)
+		}
+		(&branch{}).open(t, rdb)
+		for user, outcome := range map[string]Outcome{"bob": Granted, "ann": Rejected, "eve": Granted} {
+			got := <-answers[user]
+			if got.err != nil {
+				t.Fatal(got.err)
+			}
+			if got.receipt.Outcome != outcome || (got.receipt.Reason != "") != (outcome == Rejected) {
+				t.Errorf("the request of %s is %s, %q, want %s", user, got.receipt.Outcome, got.receipt.Reason, outcome)
+			}
+		}
+		if got := rdb.Get(ctx, keys{names}.card("ann")).Val(); got != "no hash" {
+			t.Errorf("the broken card became %q", got)
+		}
+	})
+}
+
 func TestOfManyClientsWhoAskForOneBookOneGetsIt(t *testing.T) {
 	each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := deadline(t)
@@ -933,6 +1026,33 @@ func TestWatchBeginsAtItsMoment(t *testing.T) {
 		want := []string{"1800000000000-0", "1800000000000-1", "1800000000001-0"}
 		if diff := cmp.Diff(want, seen); !errors.Is(err, enough) || diff != "" {
 			t.Errorf("Watch since %v = %v (-want +got):\n%s", at.UTC(), err, diff)
+		}
+	})
+}
+
+func TestWatchMissesNothingThatComesBetweenItsReads(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		watcher := newClient(t, rdb)
+		added := 0
+		watcher.rdb.AddHook(hook(func(cmd redis.Cmder) {
+			if added++; cmd.Name() == "xread" {
+				if err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: names.Events(), Values: []any{"event", "lent", "request", fmt.Sprint(added)}}).Err(); err != nil {
+					t.Error(err)
+				}
+			}
+		}))
+		var seen []string
+		enough := errors.New("enough")
+		err := watcher.Watch(ctx, time.Time{}, func(event *Event) error {
+			if seen = append(seen, event.Request); len(seen) == 3 {
+				return enough
+			}
+			return nil
+		})
+		// The first command looks for the newest event, and finds none.
+		if diff := cmp.Diff([]string{"2", "3", "4"}, seen); !errors.Is(err, enough) || diff != "" {
+			t.Errorf("Watch = %v (-want +got):\n%s", err, diff)
 		}
 	})
 }

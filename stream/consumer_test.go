@@ -1108,6 +1108,39 @@ func TestEachEntryOfABatchTakesItsTime(t *testing.T) {
 	})
 }
 
+func TestAStopFinishesAShortWalkAndLeavesALongOneToOthers(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		for _, test := range []struct {
+			pace    time.Duration
+			handled int
+		}{{300 * time.Millisecond, 1}, {time.Hour, 0}} {
+			ids := add(t, ctx, rdb, 1)
+			w := newWorker(t, rdb, "worker1")
+			w.inbox.Batch, w.inbox.Batches, w.inbox.Pace = 1, 1, test.pace
+			w.run(t)
+			soon(t, ctx, "what is in hand", map[string]int64{"worker1": 1}, func() map[string]int64 { return pending(t, ctx, rdb) })
+			start := time.Now()
+			w.stop()
+			if err := w.end(t, ctx); err != nil {
+				t.Errorf("with a walk of %v: Run = %v, want nil after a stop", test.pace, err)
+			}
+			if took := time.Since(start); took > 2*stopGrace {
+				t.Errorf("with a walk of %v: the stop took %v, want at most about %v", test.pace, took, stopGrace)
+			}
+			if len(w.handled) != test.handled {
+				t.Errorf("with a walk of %v: %d batches were handled, want %d", test.pace, len(w.handled), test.handled)
+			}
+			if left := rdb.XRange(ctx, inboxKey, ids[0], ids[0]).Val(); len(left) != 1-test.handled {
+				t.Errorf("with a walk of %v: %d entries are left, want %d", test.pace, len(left), 1-test.handled)
+			}
+			if err := w.Instance.Release(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
 func TestALostReadIsMadeUpForByTheSweep(t *testing.T) {
 	t.Parallel()
 	ctx := deadline(t)
