@@ -19,10 +19,11 @@ test: ## run all tests, on a real redis-server too where the machine has one
 race: ## run all tests with the race detector
 	go test -race ./...
 
-lint: ## check formatting, vet, staticcheck, and that go.mod is tidy
+lint: ## check formatting, vet, staticcheck, the scripts' headers, and that go.mod is tidy
 	@test -z "$$(gofmt -l .)" || { echo 'not formatted (gofmt -w):'; gofmt -l .; exit 1; }
 	go vet ./...
 	go tool staticcheck ./...
+	go test -run Header ./scripts
 	go mod tidy -diff
 
 .PHONY: help build run test race lint
