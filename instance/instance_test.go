@@ -483,6 +483,15 @@ func TestRunOutlastsAServerThatIsAway(t *testing.T) {
 		}
 	}
 	wantOwner(t, ctx, rdb, i)
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for !strings.Contains(logs.String(), "Redis serves again") {
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			t.Fatalf("the log never says that Redis serves again:\n%s", logs)
+		}
+	}
 	stop()
 	if err := <-ended; err != nil {
 		t.Errorf("Run = %v, want nil after a stop", err)
