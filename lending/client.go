@@ -146,8 +146,11 @@ func (c *Client) send(ctx context.Context, order Order, bell string) (string, er
 }
 
 // Wait waits for the receipt of an order that was sent before. Its error wraps
-// ErrUnknown, or is Redis's.
+// ErrUnknown or library.ErrName, or is Redis's.
 func (c *Client) Wait(ctx context.Context, id string) (*Receipt, error) {
+	if err := library.CheckID("id", id); err != nil {
+		return nil, err
+	}
 	rings, stop := c.listen(ctx, id)
 	defer stop()
 	return c.await(ctx, id, rings, func() error { return nil })

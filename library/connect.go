@@ -51,7 +51,10 @@ func Connect(options Options) (*redis.Client, error) {
 	if options.Password != "" {
 		config.Password = options.Password
 	}
-	if options.TLS && config.TLSConfig == nil && config.Network != "unix" {
+	if options.TLS && config.Network == "unix" {
+		return nil, fmt.Errorf("%w: a Unix socket has no TLS", ErrAddress)
+	}
+	if options.TLS && config.TLSConfig == nil {
 		host, _, _ := net.SplitHostPort(config.Addr)
 		config.TLSConfig = &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
 	}
@@ -72,6 +75,10 @@ func parseAddress(address string) (*redis.Options, error) {
 		if err == nil {
 			config, err = redis.ParseURL(address)
 		}
+		if err == nil && config.Network == "tcp" {
+			_, port, _ := net.SplitHostPort(config.Addr)
+			err = checkPort(port)
+		}
 		if err != nil || parsed.Fragment != "" || parsed.Opaque != "" || scheme == "unix" && parsed.Host != "" {
 			// The parser's own message can quote a piece of the password, and so can
 			// what looks like a scheme.
@@ -88,11 +95,18 @@ func parseAddress(address string) (*redis.Options, error) {
 	if err != nil {
 		host, port = strings.Trim(address, "[]"), "6379"
 	}
-	number, err := strconv.ParseUint(port, 10, 16)
-	if err != nil || number == 0 || strings.Contains(host, ":") && net.ParseIP(host) == nil || strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+	if checkPort(port) != nil || strings.Contains(host, ":") && net.ParseIP(host) == nil || strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
 		return nil, fmt.Errorf("%s: %w: write a URL, HOST:PORT, or the path of a socket", Printable(address), ErrAddress)
 	}
 	return &redis.Options{Network: "tcp", Addr: net.JoinHostPort(cmp.Or(host, "localhost"), port)}, nil
+}
+
+func checkPort(port string) error {
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err == nil && number == 0 {
+		err = strconv.ErrRange
+	}
+	return err
 }
 
 // Where tells the address of a client, without its password, in a form that

@@ -251,6 +251,8 @@ func TestAnAddressOfWhichAPartWouldBeIgnoredIsRefused(t *testing.T) {
 	for _, address := range []string{
 		"redis://:12#sesame@cellar", // a password that holds a #
 		"redis://cellar:6379#0",
+		"redis://cellar:99999",
+		"redis://cellar:0",
 		"redis:open://@cellar",
 		"unix://run/redis.sock", // a slash too few
 		"unix://./redis.sock",
