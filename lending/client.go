@@ -137,7 +137,7 @@ func (c *Client) send(ctx context.Context, order Order, bell string) (string, er
 			return "", fmt.Errorf("send the %s: %w", order.Action, err)
 		}
 		var reply redis.Error
-		maybe = maybe || !errors.As(err, &reply) && !isDial(err)
+		maybe = maybe || !errors.As(err, &reply) && !isUnsent(err)
 	}
 	if maybe {
 		return "", fmt.Errorf("%w: %s %s: %w", ErrUnknown, order.Action, order.ID, err)
@@ -365,10 +365,13 @@ func newLooks() *backoff.ExponentialBackOff {
 	return looks
 }
 
-// isDial reports whether a connection was never made, so that nothing was sent.
-func isDial(err error) bool {
+// isUnsent reports whether no connection was made, so that nothing was sent.
+// go-redis answers with the context's own error only while it waits for one; a
+// read that runs out of time is a network error.
+func isUnsent(err error) bool {
 	var failed *net.OpError
-	return errors.As(err, &failed) && failed.Op == "dial"
+	return errors.As(err, &failed) && failed.Op == "dial" ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }
 
 // pause lets time pass, or less of it if ctx is done before.
