@@ -69,7 +69,7 @@ func listRejected(c *urfave.Context) error {
 // writeRejected shows an entry in one line. Its fields may hold anything.
 func writeRejected(w io.Writer, entry stream.RejectedEntry) error {
 	_, inbox, _ := strings.Cut(entry.Stream, ":")
-	words := []string{entry.ID, "", library.Plain(inbox), library.Plain(entry.Entry) + ":", library.Plain(entry.Reason)}
+	words := []string{entry.ID + " ", library.Plain(inbox), library.Plain(entry.Entry) + ":", library.Plain(entry.Reason)}
 	if len(entry.Fields) == 0 {
 		words = append(words, "(not kept)")
 	}
