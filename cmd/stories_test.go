@@ -83,7 +83,7 @@ type story struct {
 	testing.TB
 	env       []string // for the programs it starts
 	embedded  bool     // the first lendingd it starts must serve Redis too
-	rdb       *redis.Client
+	rdb       redis.UniversalClient
 	processes map[string]*programtest.Process
 }
 

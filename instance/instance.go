@@ -93,7 +93,7 @@ func ReadOwner(value string) (Owner, error) {
 // An Instance is a name that this process holds.
 type Instance struct {
 	config Config
-	rdb    *redis.Client
+	rdb    redis.UniversalClient
 	owner  string // the lock's metadata: an Owner as JSON
 
 	mu   sync.Mutex
@@ -104,7 +104,7 @@ type Instance struct {
 
 // Take takes the name. It returns an error that wraps ErrHeld and names the
 // owner, or Redis's.
-func Take(ctx context.Context, rdb *redis.Client, config Config) (*Instance, error) {
+func Take(ctx context.Context, rdb redis.UniversalClient, config Config) (*Instance, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"

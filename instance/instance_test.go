@@ -59,7 +59,7 @@ func config(logs *journal) Config {
 }
 
 // take is Take where it must succeed.
-func take(t *testing.T, ctx context.Context, rdb *redis.Client, config Config) *Instance {
+func take(t *testing.T, ctx context.Context, rdb redis.UniversalClient, config Config) *Instance {
 	t.Helper()
 	i, err := Take(ctx, rdb, config)
 	if err != nil {
@@ -69,7 +69,7 @@ func take(t *testing.T, ctx context.Context, rdb *redis.Client, config Config) *
 }
 
 // wantOwner checks that the lock is held by i, and for how long at most.
-func wantOwner(t *testing.T, ctx context.Context, rdb *redis.Client, i *Instance) {
+func wantOwner(t *testing.T, ctx context.Context, rdb redis.UniversalClient, i *Instance) {
 	t.Helper()
 	value, err := rdb.Get(ctx, lockKey).Result()
 	if err != nil {
@@ -408,7 +408,7 @@ func TestRunKeepsTheNameUntilItIsToldToStop(t *testing.T) {
 }
 
 // hear tells each time the instance's lock was refreshed.
-func hear(rdb *redis.Client, i *Instance) <-chan struct{} {
+func hear(rdb redis.UniversalClient, i *Instance) <-chan struct{} {
 	kept := make(chan struct{}, 100)
 	rdb.AddHook(hook(func(cmd redis.Cmder) {
 		if args := cmd.Args(); strings.HasPrefix(cmd.Name(), "eval") && len(args) > 3 && args[3] == i.Key() {

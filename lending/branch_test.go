@@ -64,7 +64,7 @@ func each(t *testing.T, f func(t *testing.T, rdb *redis.Client)) {
 }
 
 // connect returns one more client of the server of rdb, as the programs make it.
-func connect(t testing.TB, rdb *redis.Client) *redis.Client {
+func connect(t testing.TB, rdb redis.UniversalClient) redis.UniversalClient {
 	t.Helper()
 	own, err := library.Connect(library.Options{Address: library.Where(rdb)})
 	if err != nil {
@@ -75,7 +75,7 @@ func connect(t testing.TB, rdb *redis.Client) *redis.Client {
 }
 
 // newClient returns a client of the library, with a connection of its own.
-func newClient(t testing.TB, rdb *redis.Client) *Client {
+func newClient(t testing.TB, rdb redis.UniversalClient) *Client {
 	t.Helper()
 	client, err := NewClient(connect(t, rdb), names.Library)
 	if err != nil {
@@ -117,7 +117,7 @@ type branch struct {
 
 // open starts the branch, with a connection of its own to the server of rdb. It is
 // closed with the test.
-func (b *branch) open(t testing.TB, rdb *redis.Client) *branch {
+func (b *branch) open(t testing.TB, rdb redis.UniversalClient) *branch {
 	t.Helper()
 	if b.name == "" {
 		b.name = "worker1"
@@ -208,7 +208,7 @@ type state struct {
 	Rejected int64               // entries that either service set aside
 }
 
-func stateOf(t testing.TB, ctx context.Context, rdb *redis.Client) state {
+func stateOf(t testing.TB, ctx context.Context, rdb redis.UniversalClient) state {
 	t.Helper()
 	must := func(err error) {
 		t.Helper()
@@ -253,7 +253,7 @@ func stateOf(t testing.TB, ctx context.Context, rdb *redis.Client) state {
 }
 
 // wantState waits until nothing is under way, and checks all the services know then.
-func wantState(t testing.TB, ctx context.Context, rdb *redis.Client, want state) {
+func wantState(t testing.TB, ctx context.Context, rdb redis.UniversalClient, want state) {
 	t.Helper()
 	got := settled(t, ctx, rdb)
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
@@ -263,7 +263,7 @@ func wantState(t testing.TB, ctx context.Context, rdb *redis.Client, want state)
 
 // settled waits until every inbox is empty, checks that each book is in exactly one
 // place then, and returns the state.
-func settled(t testing.TB, ctx context.Context, rdb *redis.Client) state {
+func settled(t testing.TB, ctx context.Context, rdb redis.UniversalClient) state {
 	t.Helper()
 	again := time.NewTicker(5 * time.Millisecond)
 	defer again.Stop()
@@ -299,7 +299,7 @@ func settled(t testing.TB, ctx context.Context, rdb *redis.Client) state {
 
 // underWay counts the entries of each inbox and the books that are being fetched, in
 // one moment, and leaves out what is zero.
-func underWay(t testing.TB, ctx context.Context, rdb *redis.Client) map[string]int64 {
+func underWay(t testing.TB, ctx context.Context, rdb redis.UniversalClient) map[string]int64 {
 	t.Helper()
 	lengths := map[string]*redis.IntCmd{}
 	_, err := rdb.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
@@ -322,7 +322,7 @@ func underWay(t testing.TB, ctx context.Context, rdb *redis.Client) map[string]i
 }
 
 // wantOneAnswerEach checks that the log holds exactly one decision on each order.
-func wantOneAnswerEach(t testing.TB, ctx context.Context, rdb *redis.Client, ids ...string) {
+func wantOneAnswerEach(t testing.TB, ctx context.Context, rdb redis.UniversalClient, ids ...string) {
 	t.Helper()
 	messages, err := rdb.XRange(ctx, names.Events(), "-", "+").Result()
 	if err != nil {
@@ -343,7 +343,7 @@ func wantOneAnswerEach(t testing.TB, ctx context.Context, rdb *redis.Client, ids
 }
 
 // waitForEntry returns the first entry that comes after another in a stream.
-func waitForEntry(t testing.TB, ctx context.Context, rdb *redis.Client, key, after string) redis.XMessage {
+func waitForEntry(t testing.TB, ctx context.Context, rdb redis.UniversalClient, key, after string) redis.XMessage {
 	t.Helper()
 	for {
 		streams, err := rdb.XRead(ctx, &redis.XReadArgs{Streams: []string{key, after}, Count: 1, Block: time.Second}).Result()

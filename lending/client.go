@@ -26,7 +26,7 @@ import (
 // neither the entry nor a receipt is there any more (the server lost its last
 // writes, say), it sends the order again: the same id takes effect once.
 type Client struct {
-	rdb  *redis.Client
+	rdb  redis.UniversalClient
 	keys keys
 	bell string // this client's word in its channel's name
 
@@ -39,7 +39,7 @@ type Client struct {
 // come from library.Connect: one that repeats commands by itself would append
 // orders twice, harmlessly but in vain. Close the Client when done; the Redis
 // client stays open. Its error wraps library.ErrName.
-func NewClient(rdb *redis.Client, name string) (*Client, error) {
+func NewClient(rdb redis.UniversalClient, name string) (*Client, error) {
 	if err := library.CheckTag("library", name); err != nil {
 		return nil, err
 	}

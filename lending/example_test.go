@@ -71,7 +71,7 @@ func ExampleClient() {
 }
 
 // serve runs an instance of both services until stop is called, as lendingd does.
-func serve(ctx context.Context, rdb *redis.Client, name string) (stop func()) {
+func serve(ctx context.Context, rdb redis.UniversalClient, name string) (stop func()) {
 	logger := log.New(io.Discard)
 	keys := library.Keys{Library: "main"}
 	holder, err := instance.Take(ctx, rdb, instance.Config{Keys: keys, Name: name, TTL: 10 * time.Second, Log: logger})

@@ -19,7 +19,7 @@ import (
 type leakyServer struct {
 	*redistest.Proxy
 	direct  *redis.Client // past the proxy
-	through *redis.Client
+	through redis.UniversalClient
 }
 
 func startLeaky(t *testing.T) *leakyServer {

@@ -37,7 +37,7 @@ type Options struct {
 // The client never repeats a command by itself. go-redis would do so when a
 // reply was lost, and so append an entry twice; whoever repeats here has an id
 // that makes the repeat harmless.
-func Connect(options Options) (*redis.Client, error) {
+func Connect(options Options) (redis.UniversalClient, error) {
 	config, err := parseAddress(cmp.Or(options.Address, DefaultAddress))
 	if err != nil {
 		return nil, err
@@ -111,8 +111,12 @@ func checkPort(port string) error {
 
 // Where tells the address of a client, without its password, in a form that
 // Connect takes.
-func Where(rdb *redis.Client) string {
-	config := rdb.Options()
+func Where(rdb redis.UniversalClient) string {
+	client, ok := rdb.(*redis.Client)
+	if !ok {
+		return "an unknown address"
+	}
+	config := client.Options()
 	if config.Network == "unix" {
 		if !filepath.IsAbs(config.Addr) {
 			return config.Addr // a URL has no way to say it
@@ -152,10 +156,14 @@ func (s Server) Embedded() bool { return s.Name == "miniredis" }
 
 // Inspect asks the server what it is. It returns an error that wraps
 // ErrServerTooOld, or the connection's error.
-func Inspect(ctx context.Context, rdb *redis.Client) (Server, error) {
+func Inspect(ctx context.Context, rdb redis.UniversalClient) (Server, error) {
 	// HELLO tells who answers. With the protocol version that the connection speaks
 	// already it changes nothing.
-	reply, err := rdb.Do(ctx, "HELLO", rdb.Options().Protocol).Result()
+	hello := []any{"HELLO"}
+	if client, ok := rdb.(*redis.Client); ok {
+		hello = append(hello, client.Options().Protocol)
+	}
+	reply, err := rdb.Do(ctx, hello...).Result()
 	if err != nil {
 		if strings.HasPrefix(err.Error(), "ERR unknown command") {
 			return Server{}, fmt.Errorf("%w: it does not know HELLO", ErrServerTooOld)

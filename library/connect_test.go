@@ -33,7 +33,7 @@ func deadline(t *testing.T) context.Context {
 }
 
 // connect is Connect for options that must be right.
-func connect(t testing.TB, options Options) *redis.Client {
+func connect(t testing.TB, options Options) redis.UniversalClient {
 	t.Helper()
 	rdb, err := Connect(options)
 	if err != nil {
@@ -52,8 +52,8 @@ type target struct {
 	ServerName         string
 }
 
-func targetOf(rdb *redis.Client) target {
-	config := rdb.Options()
+func targetOf(rdb redis.UniversalClient) target {
+	config := rdb.(*redis.Client).Options()
 	target := target{Network: config.Network, Addr: config.Addr, DB: config.DB, Username: config.Username, Password: config.Password}
 	if config.TLSConfig != nil {
 		target.TLS, target.ServerName = true, config.TLSConfig.ServerName
@@ -108,7 +108,7 @@ func TestConnectUnderstandsEachFormOfAddress(t *testing.T) {
 		if diff := cmp.Diff(test.want, targetOf(rdb)); diff != "" {
 			t.Errorf("Connect(%+v) (-want +got):\n%s", test.options, diff)
 		}
-		if config := rdb.Options().TLSConfig; config != nil && (config.MinVersion < tls.VersionTLS12 || config.InsecureSkipVerify) {
+		if config := rdb.(*redis.Client).Options().TLSConfig; config != nil && (config.MinVersion < tls.VersionTLS12 || config.InsecureSkipVerify) {
 			t.Errorf("Connect(%+v) speaks TLS from version %#x and skips the check of the certificate: %v", test.options, config.MinVersion, config.InsecureSkipVerify)
 		}
 	}

@@ -196,7 +196,7 @@ func TestWhatAScriptMeetsIsOfTheKindOfTheCommandInside(t *testing.T) {
 	ctx := deadline(t)
 	server := redistest.Start(t)
 	rdb := connect(t, Options{Address: server.Path()})
-	write := func(rdb *redis.Client) error {
+	write := func(rdb redis.UniversalClient) error {
 		return rdb.Eval(ctx, "return redis.call('SET', KEYS[1], ARGV[1])", []string{"key"}, "value").Err()
 	}
 

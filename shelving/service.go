@@ -124,7 +124,7 @@ type Counts struct {
 }
 
 // Count counts the books.
-func Count(ctx context.Context, rdb *redis.Client, names library.Keys) (Counts, error) {
+func Count(ctx context.Context, rdb redis.UniversalClient, names library.Keys) (Counts, error) {
 	k := keys{names}
 	out, awaited := rdb.HLen(ctx, k.out()), rdb.HLen(ctx, k.awaited())
 	if err := out.Err(); err != nil {
@@ -134,7 +134,7 @@ func Count(ctx context.Context, rdb *redis.Client, names library.Keys) (Counts, 
 }
 
 // OnShelves reports whether a book stands on the shelves.
-func OnShelves(ctx context.Context, rdb *redis.Client, names library.Keys, book string) (bool, error) {
+func OnShelves(ctx context.Context, rdb redis.UniversalClient, names library.Keys, book string) (bool, error) {
 	out, err := rdb.HExists(ctx, keys{names}.out(), book).Result()
 	return !out, err
 }

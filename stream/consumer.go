@@ -63,7 +63,7 @@ type Inbox struct {
 
 // Config is what all inboxes of an instance share.
 type Config struct {
-	Redis    *redis.Client
+	Redis    redis.UniversalClient
 	Keys     library.Keys
 	Instance *instance.Instance
 	Outage   *library.Outage

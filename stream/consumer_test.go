@@ -105,7 +105,7 @@ type worker struct {
 }
 
 // newWorker makes a worker with a client of its own to the server of rdb.
-func newWorker(t *testing.T, rdb *redis.Client, name string) *worker {
+func newWorker(t *testing.T, rdb redis.UniversalClient, name string) *worker {
 	t.Helper()
 	own, err := library.Connect(library.Options{Address: library.Where(rdb)})
 	if err != nil {
@@ -243,7 +243,7 @@ func idsOf(entries []Entry) []string {
 }
 
 // add appends n entries and returns their ids.
-func add(t *testing.T, ctx context.Context, rdb *redis.Client, n int) []string {
+func add(t *testing.T, ctx context.Context, rdb redis.UniversalClient, n int) []string {
 	t.Helper()
 	if _, err := Ensure(ctx, rdb, inboxKey, library.Lending); err != nil {
 		t.Fatal(err)
@@ -260,7 +260,7 @@ func add(t *testing.T, ctx context.Context, rdb *redis.Client, n int) []string {
 }
 
 // give reads all new entries in the name of an instance that then does nothing.
-func give(t *testing.T, ctx context.Context, rdb *redis.Client, name string) {
+func give(t *testing.T, ctx context.Context, rdb redis.UniversalClient, name string) {
 	t.Helper()
 	err := rdb.XReadGroup(ctx, &redis.XReadGroupArgs{
 		Group: library.Lending, Consumer: name, Streams: []string{inboxKey, ">"}, Count: 1000, Block: -1,
@@ -271,7 +271,7 @@ func give(t *testing.T, ctx context.Context, rdb *redis.Client, name string) {
 }
 
 // pending counts what is pending for each instance.
-func pending(t *testing.T, ctx context.Context, rdb *redis.Client) map[string]int64 {
+func pending(t *testing.T, ctx context.Context, rdb redis.UniversalClient) map[string]int64 {
 	t.Helper()
 	consumers, err := rdb.XInfoConsumers(ctx, inboxKey, library.Lending).Result()
 	if err != nil {
@@ -303,7 +303,7 @@ func soon[T any](t *testing.T, ctx context.Context, what string, want T, got fun
 }
 
 // rejected lists what the lending service set aside, without its ids.
-func rejected(t *testing.T, ctx context.Context, rdb *redis.Client) []RejectedEntry {
+func rejected(t *testing.T, ctx context.Context, rdb redis.UniversalClient) []RejectedEntry {
 	t.Helper()
 	var entries []RejectedEntry
 	err := EachRejected(ctx, rdb, keys, library.Lending, func(entry RejectedEntry) error {
@@ -318,7 +318,7 @@ func rejected(t *testing.T, ctx context.Context, rdb *redis.Client) []RejectedEn
 }
 
 // wantNothingLeft checks that the inbox is empty and nothing was set aside.
-func wantNothingLeft(t *testing.T, ctx context.Context, rdb *redis.Client) {
+func wantNothingLeft(t *testing.T, ctx context.Context, rdb redis.UniversalClient) {
 	t.Helper()
 	want := State{Stream: inboxKey}
 	soon(t, ctx, "the inbox", want, func() State {
@@ -607,7 +607,7 @@ func TestAnEntryThatCameBackTooOftenIsSetAside(t *testing.T) {
 }
 
 // wantEvents checks the whole log.
-func wantEvents(t *testing.T, ctx context.Context, rdb *redis.Client, want ...map[string]any) {
+func wantEvents(t *testing.T, ctx context.Context, rdb redis.UniversalClient, want ...map[string]any) {
 	t.Helper()
 	messages, err := rdb.XRange(ctx, keys.Events(), "-", "+").Result()
 	if err != nil {

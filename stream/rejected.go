@@ -37,7 +37,7 @@ type RejectedEntry struct {
 
 // EachRejected calls f with every entry that a service set aside, the oldest
 // first, until f returns an error, which it returns.
-func EachRejected(ctx context.Context, rdb *redis.Client, keys library.Keys, service string, f func(RejectedEntry) error) error {
+func EachRejected(ctx context.Context, rdb redis.UniversalClient, keys library.Keys, service string, f func(RejectedEntry) error) error {
 	for start := "-"; ; {
 		page, err := rdb.XRangeN(ctx, keys.Rejected(service), start, "+", 100).Result()
 		if err != nil {
@@ -76,7 +76,7 @@ func newRejectedEntry(message redis.XMessage, service string) RejectedEntry {
 // Retry puts an entry that a service set aside back into its inbox, and returns
 // its new id there. receiptKey gives the key of a request's receipt. Its error
 // wraps ErrNotRejected or ErrNotKept, or is Redis's.
-func Retry(ctx context.Context, rdb *redis.Client, keys library.Keys, service, id string, logMax int64, receiptKey func(request string) string) (string, error) {
+func Retry(ctx context.Context, rdb redis.UniversalClient, keys library.Keys, service, id string, logMax int64, receiptKey func(request string) string) (string, error) {
 	messages, err := rdb.XRange(ctx, keys.Rejected(service), id, id).Result()
 	if err != nil {
 		return "", err

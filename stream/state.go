@@ -25,7 +25,7 @@ type State struct {
 
 // Look tells the state of a stream that its group's scripts trim, so that all that
 // stands in it is unread or pending. A stream that is missing is empty.
-func Look(ctx context.Context, rdb *redis.Client, stream, group string) (State, error) {
+func Look(ctx context.Context, rdb redis.UniversalClient, stream, group string) (State, error) {
 	state := State{Stream: stream}
 	groups, err := rdb.XInfoGroups(ctx, stream).Result()
 	if err != nil {

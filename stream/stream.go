@@ -31,7 +31,7 @@ import (
 
 // Ensure makes a stream and its group where they are missing, and reports whether
 // the group was. The group begins at 0, so that it sees what was appended before it.
-func Ensure(ctx context.Context, rdb *redis.Client, stream, group string) (made bool, err error) {
+func Ensure(ctx context.Context, rdb redis.UniversalClient, stream, group string) (made bool, err error) {
 	err = rdb.XGroupCreateMkStream(ctx, stream, group, "0").Err()
 	if err != nil && strings.HasPrefix(err.Error(), "BUSYGROUP") {
 		return false, nil
@@ -42,7 +42,7 @@ func Ensure(ctx context.Context, rdb *redis.Client, stream, group string) (made 
 // EnsureAll makes all inboxes of a library with their groups where they are
 // missing: those a service reads, and those it appends to before their reader was
 // ever started.
-func EnsureAll(ctx context.Context, rdb *redis.Client, keys library.Keys) error {
+func EnsureAll(ctx context.Context, rdb redis.UniversalClient, keys library.Keys) error {
 	for _, service := range []string{library.Lending, library.Shelving} {
 		for _, inbox := range keys.Inboxes(service) {
 			if _, err := Ensure(ctx, rdb, inbox, service); err != nil {
@@ -55,6 +55,6 @@ func EnsureAll(ctx context.Context, rdb *redis.Client, keys library.Keys) error 
 
 // Retire removes an instance that released its lock from a group, unless entries
 // are pending for it; those are then taken over by another instance.
-func Retire(ctx context.Context, rdb *redis.Client, keys library.Keys, stream, group, name string) error {
+func Retire(ctx context.Context, rdb redis.UniversalClient, keys library.Keys, stream, group, name string) error {
 	return scripts.Retire.Run(ctx, rdb, []string{keys.Instance(name), stream}, name, group).Err()
 }

@@ -123,7 +123,7 @@ func readBooks(names []string, input io.Reader) ([]string, error) {
 // A desk is where getbooks asks: a client, and the connection it uses.
 type desk struct {
 	*lending.Client
-	rdb  *redis.Client
+	rdb  redis.UniversalClient
 	keys library.Keys
 }
 
@@ -171,7 +171,7 @@ func notKnown(c *urfave.Context, order lending.Order, err error) error {
 }
 
 // waitForServer gives a server that is away a moment to come back.
-func waitForServer(ctx context.Context, rdb *redis.Client) error {
+func waitForServer(ctx context.Context, rdb redis.UniversalClient) error {
 	ctx, cancel := context.WithTimeout(ctx, serverPatience)
 	defer cancel()
 	var last error

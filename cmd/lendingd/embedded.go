@@ -18,8 +18,12 @@ import (
 // serveEmbedded starts an in-memory Redis where the client looks for one, on
 // loopback only, and says what to try next. Its error is a cli.UsageError, or
 // says why the address cannot be listened at.
-func serveEmbedded(rdb *redis.Client, name string) (stop func(), err error) {
-	config := rdb.Options()
+func serveEmbedded(rdb redis.UniversalClient, name string) (stop func(), err error) {
+	client, ok := rdb.(*redis.Client)
+	if !ok {
+		return nil, cli.UsageError{Message: "an embedded server is one server"}
+	}
+	config := client.Options()
 	if config.Network != "tcp" || config.TLSConfig != nil {
 		return nil, cli.UsageError{Message: "an embedded server listens on a TCP port without TLS: give a host:port, or leave --embedded out"}
 	}

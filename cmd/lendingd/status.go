@@ -68,7 +68,7 @@ func showStatus(c *urfave.Context) error {
 	return status.write(c.App.Writer)
 }
 
-func lookAround(ctx context.Context, rdb *redis.Client, keys library.Keys) (*status, error) {
+func lookAround(ctx context.Context, rdb redis.UniversalClient, keys library.Keys) (*status, error) {
 	status := &status{Library: keys.Library, Redis: library.Where(rdb), Instances: []runningOwner{}, Rejected: map[string]int64{}}
 	var names []string
 	for _, service := range []string{library.Lending, library.Shelving} {

@@ -39,7 +39,7 @@ func ConnectionFlags() []cli.Flag {
 // Connect makes the client that the connection flags describe, and the keys of
 // the library they name. It does not dial yet. Its error wraps library.ErrAddress
 // or library.ErrName, or is a UsageError.
-func Connect(c *cli.Context) (*redis.Client, library.Keys, error) {
+func Connect(c *cli.Context) (redis.UniversalClient, library.Keys, error) {
 	keys := library.Keys{Library: c.String("library")}
 	if err := library.CheckTag("library", keys.Library); err != nil {
 		return nil, keys, err
