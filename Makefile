@@ -25,6 +25,10 @@ lint: ## check formatting, vet, staticcheck, the scripts' headers, and that go.m
 	go tool staticcheck ./...
 	go test -run Header ./scripts
 	go mod tidy -diff
+	cd bench && go vet ./... && go tool -modfile=../go.mod staticcheck ./... && go test ./... && go mod tidy -diff
 
-.PHONY: help build run test race lint
+bench: ## measure speed, memory and storage against the targets (half an hour; ONLY=latency,idle N=200000 ROUNDS=3)
+	cd bench && go run . -n $(or $(N),200000) -rounds $(or $(ROUNDS),3) $(if $(ONLY),-only $(ONLY),-write ../docs/performance.md)
+
+.PHONY: help build run test race lint bench
 .DEFAULT_GOAL := help

@@ -2,6 +2,8 @@ package cmd_test
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"os/exec"
@@ -15,6 +17,7 @@ import (
 	"example.com/library/internal/redistest"
 	"example.com/library/lending"
 	"example.com/library/library"
+	"example.com/library/shelving"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
@@ -112,16 +115,35 @@ func (b *branch) audit(orders int) {
 		return left == 0 && b.rdb.HLen(ctx, keys.Key("lending:fetching")).Val() == 0
 	})
 	decided := map[string]int{}
-	for _, message := range b.rdb.XRange(ctx, keys.Events(), "-", "+").Val() {
-		switch message.Values["event"] {
-		case "lent", "denied", "returned", "refused":
-			text := message.Values["receipt"].(string)
-			id := strings.Split(text, `"`)[3]
-			decided[id]++
-			if got := b.rdb.Get(ctx, keys.Key("lending:receipt:"+id)).Val(); got != text {
-				b.Errorf("the receipt of %s is %s, but the log has %s", id, got, text)
-			}
+	receipts := b.rdb.HGetAll(ctx, keys.Key("lending:receipts")).Val()
+	for id, text := range b.rdb.HGetAll(ctx, keys.Key("lending:receipts:older")).Val() {
+		if receipts[id] != "" {
+			b.Errorf("order %s has two receipts", id)
 		}
+		receipts[id] = text
+	}
+	for _, message := range b.rdb.XRange(ctx, keys.Events(), "-", "+").Val() {
+		if message.Values["event"] != "decided" {
+			continue
+		}
+		var texts []json.RawMessage
+		if err := json.Unmarshal([]byte(message.Values["receipts"].(string)), &texts); err != nil || len(texts) == 0 {
+			b.Fatalf("the log has decisions that cannot be read: %v, %q", err, message.Values)
+		}
+		for _, text := range texts {
+			var receipt struct{ ID string }
+			if err := json.Unmarshal(text, &receipt); err != nil || receipt.ID == "" {
+				b.Fatalf("the log has a receipt that cannot be read: %v, %s", err, text)
+			}
+			decided[receipt.ID]++
+			if got := receipts[receipt.ID]; got != string(text) {
+				b.Errorf("the receipt of %s is %s, but the log has %s", receipt.ID, got, text)
+			}
+			delete(receipts, receipt.ID)
+		}
+	}
+	for id, text := range receipts {
+		b.Errorf("there is a receipt of which the log does not tell: %s, %s", id, text)
 	}
 	for id, times := range decided {
 		if times != 1 {
@@ -147,14 +169,25 @@ func (b *branch) audit(orders int) {
 		b.Errorf("loans and cards differ (-loans +cards):\n%s", diff)
 	}
 	out := map[string]bool{}
-	for _, book := range b.rdb.HKeys(ctx, keys.Key("shelving:out")).Val() {
-		out[book] = true
+	for _, bay := range b.rdb.Keys(ctx, keys.Key("shelving:out:*")).Val() {
+		for _, book := range b.rdb.HKeys(ctx, bay).Val() {
+			out[book] = true
+			if onShelves, err := shelving.OnShelves(ctx, b.rdb, keys, book); onShelves || err != nil {
+				b.Errorf("%s is in %s, but on the shelves all the same: %v", book, bay, err)
+			}
+		}
+	}
+	if n, err := b.rdb.Get(ctx, keys.Key("shelving:away")).Int(); n != len(out) || err != nil && !errors.Is(err, redis.Nil) {
+		b.Errorf("the shelving service counts %d books out, %v, but %d are", n, err, len(out))
+	}
+	if awaited := b.rdb.HGetAll(ctx, keys.Key("shelving:awaited")).Val(); len(awaited) != 0 {
+		b.Errorf("books are awaited though none is on its way: %q", awaited)
 	}
 	away := map[string]bool{}
 	for book := range loans {
 		away[book] = true
 	}
-	for _, book := range b.rdb.ZRange(ctx, keys.Key("lending:front"), 0, -1).Val() {
+	for _, book := range b.rdb.SMembers(ctx, keys.Key("lending:front")).Val() {
 		if away[book] {
 			b.Errorf("%s is lent and in front storage", book)
 		}

@@ -47,6 +47,8 @@ func buildAndRun(m *testing.M) int {
 			os.Unsetenv(name)
 		}
 	}
+	// The stories read the workers' logs as people do at a terminal.
+	os.Setenv("LENDING_LOG_FORMAT", "text")
 	// A program built with the race detector would sleep for a second before it exits.
 	os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	programs, err := os.MkdirTemp("", "programs-")

@@ -145,7 +145,7 @@ func (b *branch) open(t testing.TB, rdb redis.UniversalClient) *branch {
 		Prepare(context.Context) error
 		Inboxes() []stream.Inbox
 	}{
-		library.Lending:  NewService(Config{Config: config, LoansMax: b.loansMax, LoanTime: 28 * 24 * time.Hour, FrontMax: b.frontMax}),
+		library.Lending:  NewService(Config{Config: config, LoansMax: b.loansMax, LoanDays: 28, FrontMax: b.frontMax}),
 		library.Shelving: shelving.NewService(shelving.Config{Config: config}),
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
@@ -232,10 +232,11 @@ func stateOf(t testing.TB, ctx context.Context, rdb redis.UniversalClient) state
 		s.Cards[strings.TrimPrefix(key, k.card(""))] = list(rdb.HKeys, key)
 	}
 	s.Fetching = list(rdb.HKeys, k.fetching())
-	s.Front, err = rdb.ZRange(ctx, k.front(), 0, -1).Result()
-	must(err)
-	slices.Sort(s.Front)
-	s.Out = list(rdb.HKeys, "{main}:shelving:out")
+	s.Front = list(rdb.SMembers, k.front())
+	for _, bay := range list(rdb.Keys, "{main}:shelving:out:*") {
+		s.Out = append(s.Out, list(rdb.HKeys, bay)...)
+	}
+	slices.Sort(s.Out)
 	s.Awaited = list(rdb.HKeys, "{main}:shelving:awaited")
 	for _, service := range []string{library.Lending, library.Shelving} {
 		for _, inbox := range names.Inboxes(service) {
@@ -291,6 +292,9 @@ func settled(t testing.TB, ctx context.Context, rdb redis.UniversalClient) state
 	if diff := cmp.Diff(out, s.Out, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("what is lent or in front storage differs from what is off the shelves (-lent +off):\n%s", diff)
 	}
+	if counts, err := shelving.Count(ctx, rdb, names); err != nil || counts.Out != int64(len(s.Out)) {
+		t.Errorf("the shelving service counts %d books out, %v, but these are: %q", counts.Out, err, s.Out)
+	}
 	if len(s.Awaited) > 0 {
 		t.Errorf("books are awaited though none is on its way: %q", s.Awaited)
 	}
@@ -333,8 +337,10 @@ func wantOneAnswerEach(t testing.TB, ctx context.Context, rdb redis.UniversalCli
 		want[id] = 1
 	}
 	for _, message := range messages {
-		if event := newEvent(message); event.Receipt != nil {
-			got[event.Receipt.ID]++
+		for _, event := range newEvents(message) {
+			if event.Receipt != nil {
+				got[event.Receipt.ID]++
+			}
 		}
 	}
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {

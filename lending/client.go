@@ -3,7 +3,6 @@ package lending
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -29,6 +28,8 @@ type Client struct {
 	rdb  redis.UniversalClient
 	keys keys
 	bell string // this client's word in its channel's name
+
+	grouped sync.Map // the inboxes for which it has tried to make the group
 
 	mu      sync.Mutex
 	bells   *redis.PubSub            // nil until the first wait
@@ -124,10 +125,13 @@ func (c *Client) send(ctx context.Context, order Order, bell string) (string, er
 	maybe := false // an append without a reply may have taken effect
 	err := ctx.Err()
 	for waits := library.NewBackoff(); ctx.Err() == nil; pause(ctx, waits.NextBackOff()) {
-		// Whoever comes first makes the group. That it is there already is no error, so
-		// only the XADD's own answer counts.
+		// Whoever comes first makes the group, at 0, so that it will be given what was
+		// appended before. That it is there already is no error, so only the XADD's own
+		// answer counts.
 		pipe := c.rdb.Pipeline()
-		pipe.XGroupCreateMkStream(ctx, inbox, library.Lending, "0")
+		if _, made := c.grouped.LoadOrStore(inbox, true); !made {
+			pipe.XGroupCreateMkStream(ctx, inbox, library.Lending, "0")
+		}
 		added := pipe.XAdd(ctx, &redis.XAddArgs{Stream: inbox, Values: order.values(bell)})
 		_, _ = pipe.Exec(ctx)
 		if err = added.Err(); err == nil {
@@ -186,28 +190,38 @@ func (c *Client) await(ctx context.Context, id string, rings <-chan string, miss
 // lost reports whether neither an order's entry nor its receipt is there.
 func (c *Client) lost(ctx context.Context, order Order, entry string) (bool, error) {
 	var entries *redis.XMessageSliceCmd
-	var receipts *redis.IntCmd
+	var receipt, older *redis.BoolCmd
 	_, err := c.rdb.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
 		entries = pipe.XRange(ctx, c.inbox(order.Action), entry, entry)
-		receipts = pipe.Exists(ctx, c.keys.receipt(order.ID))
+		receipt = pipe.HExists(ctx, c.keys.receipts(), order.ID)
+		older = pipe.HExists(ctx, c.keys.olderReceipts(), order.ID)
 		return nil
 	})
 	if err != nil {
 		return false, err
 	}
-	return len(entries.Val()) == 0 && receipts.Val() == 0, nil
+	return len(entries.Val()) == 0 && !receipt.Val() && !older.Val(), nil
 }
 
 // decided looks a receipt up as it was given. Its error wraps ErrNoReceipt, or is Redis's.
 func (c *Client) decided(ctx context.Context, id string) (*Receipt, error) {
-	text, err := c.rdb.Get(ctx, c.keys.receipt(id)).Result()
-	if errors.Is(err, redis.Nil) {
-		return nil, fmt.Errorf("%w: %s", ErrNoReceipt, id)
+	// This page first: a receipt moves from it to the older one, never back.
+	var receipt, older *redis.StringCmd
+	_, _ = c.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		receipt = pipe.HGet(ctx, c.keys.receipts(), id)
+		older = pipe.HGet(ctx, c.keys.olderReceipts(), id)
+		return nil
+	})
+	if errors.Is(receipt.Err(), redis.Nil) {
+		receipt = older
 	}
-	if err != nil {
+	switch err := receipt.Err(); {
+	case errors.Is(err, redis.Nil):
+		return nil, fmt.Errorf("%w: %s", ErrNoReceipt, id)
+	case err != nil:
 		return nil, fmt.Errorf("look up receipt %s: %w", id, err)
 	}
-	return parseReceipt(text)
+	return parseReceipt(receipt.Val())
 }
 
 // Receipt looks a receipt up, and which of its books are still on their way. Its
@@ -236,16 +250,17 @@ func (c *Client) locate(ctx context.Context, receipt *Receipt) (onTheirWay int, 
 		return 0, nil
 	}
 	var fetching *redis.SliceCmd
-	var standing *redis.IntCmd
+	var receipted, older *redis.BoolCmd
 	_, err = c.rdb.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
 		fetching = pipe.HMGet(ctx, c.keys.fetching(), fetched...)
-		standing = pipe.Exists(ctx, c.keys.receipt(receipt.ID))
+		receipted = pipe.HExists(ctx, c.keys.receipts(), receipt.ID)
+		older = pipe.HExists(ctx, c.keys.olderReceipts(), receipt.ID)
 		return nil
 	})
 	if err != nil {
 		return 0, fmt.Errorf("look up what is being fetched: %w", err)
 	}
-	if standing.Val() == 0 {
+	if !receipted.Val() && !older.Val() {
 		// What is not being fetched has arrived, unless the library forgot all of it.
 		return 0, fmt.Errorf("%w any more: %s", ErrNoReceipt, receipt.ID)
 	}
@@ -340,14 +355,10 @@ func (c *Client) listen(ctx context.Context, id string) (rings <-chan string, st
 // ring hands what the channel says to those who wait for it.
 func (c *Client) ring(messages <-chan *redis.Message) {
 	for message := range messages {
-		var about struct {
-			ID string `json:"id"`
-		}
-		if json.Unmarshal([]byte(message.Payload), &about) != nil {
-			continue
-		}
+		// What the scripts ring begins with the id, in which nothing is escaped.
+		id, _, _ := strings.Cut(strings.TrimPrefix(message.Payload, `{"id":"`), `"`)
 		c.mu.Lock()
-		for _, waiting := range c.waiting[about.ID] {
+		for _, waiting := range c.waiting[id] {
 			select {
 			case waiting <- message.Payload:
 			default: // it has plenty to look at already

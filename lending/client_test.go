@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -107,6 +108,65 @@ func TestBooksAreLentFetchedTakenBackAndLentFromFrontStorage(t *testing.T) {
 		receipt, err = client.Return(ctx, "bob", s.Front[0])
 		wantReceipt(t, receipt, err, Receipt{Action: Return, User: "bob", Outcome: Returned, Books: []Line{{Book: s.Front[0], Result: TakenBack}}})
 		wantState(t, ctx, rdb, s)
+	})
+}
+
+// Many books that are ordered at once share entries on their way.
+func TestAHundredBooksTravelTogetherAndEachArrives(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		(&branch{loansMax: library.BooksMax, frontMax: 30}).open(t, rdb)
+		client := newClient(t, rdb)
+		var names100 []string
+		for i := range library.BooksMax {
+			names100 = append(names100, fmt.Sprintf(`%d. "\%c"`, i, 'a'+i%26))
+		}
+		slices.Sort(names100)
+		receipt, err := client.Request(ctx, `"ann"`, names100...)
+		if err != nil || receipt.Outcome != Granted {
+			t.Fatalf("Request = %+v, %v", receipt, err)
+		}
+		var arrived []string
+		if err := client.Arrivals(ctx, receipt, func(line Line) { arrived = append(arrived, line.Book) }); err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(arrived)
+		if diff := cmp.Diff(names100, arrived); diff != "" {
+			t.Errorf("arrived (-want +got):\n%s", diff)
+		}
+		wantState(t, ctx, rdb, state{
+			Loans: maps.Collect(func(yield func(string, string) bool) {
+				for _, book := range names100 {
+					yield(book, `"ann"`)
+				}
+			}),
+			Cards: map[string][]string{`"ann"`: names100}, Out: names100,
+		})
+		if _, err := client.Return(ctx, `"ann"`, names100...); err != nil {
+			t.Fatal(err)
+		}
+		s := settled(t, ctx, rdb)
+		if len(s.Front) != 30 || len(s.Out) != 30 || len(s.Loans) != 0 {
+			t.Errorf("after the return: %+v, want 30 books in front storage and the others on the shelves", s)
+		}
+		books, entries := map[string]int{}, map[string]int{}
+		for _, message := range rdb.XRange(ctx, names.Events(), "-", "+").Val() {
+			for i, event := range newEvents(message) {
+				books[event.Event] += len(event.Books)
+				if i == 0 {
+					entries[event.Event]++
+				}
+			}
+		}
+		want := map[string]int{"lent": 100, "fetched": 100, "delivered": 100, "returned": 100, "shelved": 70, "stored": 70}
+		if diff := cmp.Diff(want, books); diff != "" {
+			t.Errorf("books that the log tells of (-want +got):\n%s", diff)
+		}
+		for _, event := range []string{"fetched", "delivered", "shelved", "stored"} {
+			if n := entries[event]; n > 16 {
+				t.Errorf("the log has %d entries for what was %s, want 16 at most", n, event)
+			}
+		}
 	})
 }
 
@@ -220,8 +280,9 @@ func TestAnOrderThatOvertakesTheReturnOfTheSameBookIsHandedOn(t *testing.T) {
 		}
 		events := rdb.XRevRangeN(ctx, names.Events(), "+", "-", 1).Val()
 		(&branch{name: "shelver2", services: []string{library.Shelving}}).open(t, rdb)
-		if event := newEvent(waitForEntry(t, ctx, rdb, names.Events(), events[0].ID)); event.Event != "awaited" || event.Request != receipt.ID {
-			t.Errorf("the next event is %+v, want the book to be awaited", event)
+		next := newEvents(waitForEntry(t, ctx, rdb, names.Events(), events[0].ID))
+		if len(next) != 1 || next[0].Event != "awaited" || next[0].Request != receipt.ID {
+			t.Errorf("the next events are %+v, want the book to be awaited", next)
 		}
 		if err := rdb.Del(ctx, names.Instance("slow")).Err(); err != nil {
 			t.Fatal(err)
@@ -260,12 +321,140 @@ func TestTheSameOrderSentAgainGetsTheSameReceipt(t *testing.T) {
 		lent := 0
 		messages, err := rdb.XRange(ctx, names.Events(), "-", "+").Result()
 		for _, message := range messages {
-			if newEvent(message).Event == "lent" {
-				lent++
+			for _, event := range newEvents(message) {
+				if event.Event == "lent" {
+					lent++
+				}
 			}
 		}
 		if lent != 1 || err != nil {
 			t.Errorf("the log tells of %d loans, %v, want 1", lent, err)
+		}
+	})
+}
+
+// turnPage ends the page of receipts, and has a decision begin the next one.
+func turnPage(t *testing.T, ctx context.Context, rdb *redis.Client, client *Client) {
+	t.Helper()
+	if n, err := rdb.Del(ctx, keys{names}.page()).Result(); n != 1 || err != nil {
+		t.Fatalf("%d pages were ended, %v, want 1", n, err)
+	}
+	if _, err := client.Return(ctx, "eve", "nothing"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAReceiptIsFoundOnEitherPage(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		(&branch{}).open(t, rdb)
+		client := newClient(t, rdb)
+		order := newOrder(t, Request, "ann", "geb", "alice")
+		first, err := client.Do(ctx, order)
+		if err != nil {
+			t.Fatal(err)
+		}
+		settled(t, ctx, rdb)
+		for page, key := range []string{"{main}:lending:receipts", "{main}:lending:receipts:older"} {
+			if page > 0 {
+				turnPage(t, ctx, rdb, client)
+			}
+			if there, err := rdb.HExists(ctx, key, order.ID).Result(); !there || err != nil {
+				t.Fatalf("the receipt is not in %s: %v", key, err)
+			}
+			looked := newClient(t, rdb)
+			for call, f := range map[string]func() (*Receipt, error){
+				"Receipt":  func() (*Receipt, error) { return looked.Receipt(ctx, order.ID) },
+				"Wait":     func() (*Receipt, error) { return looked.Wait(ctx, order.ID) },
+				"Do again": func() (*Receipt, error) { return looked.Do(ctx, order) },
+				"Arrivals": func() (*Receipt, error) {
+					receipt := *first
+					receipt.Books = slices.Clone(first.Books)
+					return &receipt, looked.Arrivals(ctx, &receipt, func(Line) {})
+				},
+			} {
+				got, err := f()
+				if diff := cmp.Diff(first, got); err != nil || diff != "" {
+					t.Errorf("%s, in %s = %v (-want +got):\n%s", call, key, err, diff)
+				}
+			}
+		}
+		if n := wantPages(t, ctx, rdb); n != 2 {
+			t.Errorf("there are %d receipts, want 2", n)
+		}
+		wantState(t, ctx, rdb, state{Loans: map[string]string{"geb": "ann", "alice": "ann"}, Cards: map[string][]string{"ann": {"alice", "geb"}}, Out: []string{"alice", "geb"}})
+
+		// The page after the next is the end of it.
+		turnPage(t, ctx, rdb, client)
+		if receipt, err := client.Receipt(ctx, order.ID); !errors.Is(err, ErrNoReceipt) {
+			t.Errorf("Receipt = %+v, %v, want an error that wraps ErrNoReceipt", receipt, err)
+		}
+		if n := wantPages(t, ctx, rdb); n != 2 {
+			t.Errorf("there are %d receipts, want 2", n)
+		}
+	})
+}
+
+// wantPages checks that the receipts are kept for an hour at least and do not stay for
+// ever, and counts them.
+func wantPages(t *testing.T, ctx context.Context, rdb *redis.Client) int64 {
+	t.Helper()
+	k := keys{names}
+	for key, most := range map[string]time.Duration{k.page(): time.Hour, k.receipts(): 3 * time.Hour} {
+		if left := rdb.PTTL(ctx, key).Val(); left > most || left < most-2*within {
+			t.Errorf("%s lives for %v, want about %v", key, left, most)
+		}
+	}
+	return rdb.HLen(ctx, k.receipts()).Val() + rdb.HLen(ctx, k.olderReceipts()).Val()
+}
+
+func TestAnOrderIsLostOnlyWhereNeitherItsEntryNorAReceiptIsLeft(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		client := newClient(t, rdb)
+		order := newOrder(t, Request, "ann", "geb")
+		entry, err := client.send(ctx, order, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := func(when string, want bool) {
+			t.Helper()
+			if lost, err := client.lost(ctx, order, entry); lost != want || err != nil {
+				t.Errorf("%s: lost = %v, %v, want %v", when, lost, err, want)
+			}
+		}
+		want("while its entry is there", false)
+		if err := rdb.XDel(ctx, names.Requests(), entry).Err(); err != nil {
+			t.Fatal(err)
+		}
+		want("when nothing is left", true)
+		for _, page := range []string{"{main}:lending:receipts", "{main}:lending:receipts:older"} {
+			if err := rdb.HSet(ctx, page, order.ID, "{}").Err(); err != nil {
+				t.Fatal(err)
+			}
+			want("while its receipt is in "+page, false)
+			if err := rdb.Del(ctx, page).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want("when its receipt is gone", true)
+	})
+}
+
+func TestAPageThatCannotBeReadIsReportedAsWhatItIs(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		client := newClient(t, rdb)
+		for _, page := range []string{"{main}:lending:receipts", "{main}:lending:receipts:older"} {
+			if err := rdb.Set(ctx, page, "no hash", 0).Err(); err != nil {
+				t.Fatal(err)
+			}
+			if receipt, err := client.Receipt(ctx, "r1"); err == nil || !strings.Contains(err.Error(), "WRONGTYPE") || errors.Is(err, ErrNoReceipt) {
+				t.Errorf("with a broken %s: Receipt = %+v, %v, want a WRONGTYPE error", page, receipt, err)
+			}
+			if err := rdb.Del(ctx, page).Err(); err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
 }
@@ -343,6 +532,33 @@ func TestAnOrderSentAheadIsAnsweredWhenAServiceRuns(t *testing.T) {
 		wantReceipt(t, receipt, err, Receipt{Action: Return, User: "ann", Outcome: Refused, Books: []Line{{Book: "alice", Result: NotYours}}})
 		settled(t, ctx, rdb)
 		wantOneAnswerEach(t, ctx, rdb, orders[0].ID, orders[1].ID)
+	})
+}
+
+// A client makes an inbox's group once; where the group is lost, the service makes it
+// anew, before the orders that are there.
+func TestAnOrderIsAnsweredThoughTheGroupWasLostBeforeItCame(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		client := newClient(t, rdb)
+		if err := client.Send(ctx, newOrder(t, Request, "ann", "geb")); err != nil {
+			t.Fatal(err)
+		}
+		if groups := rdb.XInfoGroups(ctx, names.Requests()).Val(); len(groups) != 1 || groups[0].Name != library.Lending || !strings.HasPrefix(groups[0].LastDeliveredID, "0") {
+			t.Errorf("the inbox has the groups %+v, want lending's, before the order", groups)
+		}
+		if err := rdb.FlushAll(ctx).Err(); err != nil {
+			t.Fatal(err)
+		}
+		order := newOrder(t, Request, "bob", "geb")
+		if err := client.Send(ctx, order); err != nil {
+			t.Fatal(err)
+		}
+		(&branch{}).open(t, rdb)
+		receipt, err := client.Wait(ctx, order.ID)
+		wantReceipt(t, receipt, err, Receipt{Action: Request, User: "bob", Outcome: Granted, Books: []Line{{Book: "geb", Result: Lent, From: FromShelves}}})
+		settled(t, ctx, rdb)
+		wantOneAnswerEach(t, ctx, rdb, order.ID)
 	})
 }
 
@@ -427,6 +643,46 @@ func TestACardTellsWhatAUserHoldsAndHowMuchMore(t *testing.T) {
 			t.Errorf("Count = %+v, %v", counts, err)
 		}
 	})
+}
+
+// A card keeps a loan in one number: when it is due in milliseconds, and four digits of days.
+func TestACardKeepsAStampForEachLoan(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		(&branch{}).open(t, rdb)
+		client := newClient(t, rdb)
+		receipt, err := client.Request(ctx, "ann", "geb")
+		if err != nil {
+			t.Fatal(err)
+		}
+		stamp := rdb.HGet(ctx, "{main}:lending:card:ann", "geb").Val()
+		ms, days := stamp[:max(0, len(stamp)-4)], stamp[max(0, len(stamp)-4):]
+		if days != "0028" || len(ms) != 13 {
+			t.Errorf("the stamp is %s, want milliseconds and 0028", stamp)
+		}
+		text := rdb.HGet(ctx, "{main}:lending:receipts", receipt.ID).Val()
+		if !strings.Contains(text, `"due_ms":`+ms+"}") {
+			t.Errorf("the stamp is %s, but the receipt %s", stamp, text)
+		}
+		again, err := client.Request(ctx, "ann", "geb")
+		wantReceipt(t, again, err, Receipt{Action: Request, User: "ann", Outcome: Denied, Books: []Line{{Book: "geb", Result: AlreadyYours}}})
+		if !again.Books[0].Due.Equal(receipt.Books[0].Due) {
+			t.Errorf("the book is due %v, but was lent until %v", again.Books[0].Due, receipt.Books[0].Due)
+		}
+	})
+}
+
+func TestAStampTellsWhenALoanBeganAndEnds(t *testing.T) {
+	for stamp, want := range map[string][2]time.Time{
+		"17977608001230028": {due, due.AddDate(0, 0, -28)},
+		"17977608009990001": {due, due.AddDate(0, 0, -1)},
+		"17977608000003650": {due, due.AddDate(0, 0, -3650)},
+		"99999999999999999": {time.UnixMilli(9999999999999).UTC().Truncate(time.Second), time.UnixMilli(9999999999999).UTC().Truncate(time.Second).AddDate(0, 0, -9999)},
+	} {
+		if due, since := parseStamp(stamp); due != want[0] || since != want[1] {
+			t.Errorf("parseStamp(%s) = %v, %v, want %v", stamp, due, since, want)
+		}
+	}
 }
 
 func TestAnOrderThatNobodyAnswersIsNotKnown(t *testing.T) {
@@ -531,7 +787,7 @@ func TestARefusalOfTheServerIsReportedAtOnce(t *testing.T) {
 	ctx := deadline(t)
 	server := redistest.Start(t)
 	rdb := server.Client(t)
-	if err := rdb.Do(ctx, "ACL", "SETUSER", "ali", "on", ">sesame", "~*", "&*", "+@all", "-xadd", "-get").Err(); err != nil {
+	if err := rdb.Do(ctx, "ACL", "SETUSER", "ali", "on", ">sesame", "~*", "&*", "+@all", "-xadd", "-hget").Err(); err != nil {
 		t.Fatal(err)
 	}
 	ali, err := library.Connect(library.Options{Address: "unix://ali:sesame@" + server.Path()})
@@ -629,11 +885,7 @@ func TestTheBellTellsTheAnswerBeforeTheFirstLook(t *testing.T) {
 		(&branch{}).open(t, rdb)
 		client := newClient(t, rdb)
 		looks := 0
-		client.rdb.AddHook(hook(func(cmd redis.Cmder) {
-			if cmd.Name() == "get" {
-				looks++
-			}
-		}))
+		client.rdb.AddHook(lookHook(func() { looks++ }))
 		const orders = 20
 		for i := range orders {
 			if _, err := client.Request(ctx, "ann", fmt.Sprint("book ", i)); err != nil {
@@ -671,6 +923,7 @@ func TestAWrongRingIsNoAnswer(t *testing.T) {
 		for _, ring := range []string{
 			"", "x", "null", "[]", `{"id":"another","outcome":"denied"}`, `{"id":"` + order.ID + `"}`,
 			`{"id":"` + order.ID + `","delivered":"geb"}`, `{"id":"` + order.ID + `","books":7}`,
+			order.ID, order.ID + `"`, `{"id":"` + order.ID, `{"id":"` + order.ID + `","outcome":"denied"`,
 		} {
 			if n, err := rdb.Publish(ctx, channel, ring).Result(); n != 1 || err != nil {
 				t.Fatalf("%d clients heard the ring, %v, want 1", n, err)
@@ -721,11 +974,7 @@ func TestAnOrderInAWorkersHandsIsNotSentAgain(t *testing.T) {
 		ctx := deadline(t)
 		client := newClient(t, rdb)
 		looks := make(chan struct{}, 100)
-		client.rdb.AddHook(hook(func(cmd redis.Cmder) {
-			if cmd.Name() == "get" {
-				looks <- struct{}{}
-			}
-		}))
+		client.rdb.AddHook(lookHook(func() { looks <- struct{}{} }))
 		order := newOrder(t, Request, "ann", "geb")
 		answers := ask(ctx, client, order)
 		waitForEntry(t, ctx, rdb, names.Requests(), "0")
@@ -786,7 +1035,7 @@ func TestArrivalsEndWhenAllDataVanished(t *testing.T) {
 			t.Fatal(err)
 		}
 		looks := make(chan struct{}, 100)
-		client.rdb.AddHook(pipelineHook(func() { looks <- struct{}{} }))
+		client.rdb.AddHook(pipelineHook(func([]redis.Cmder) { looks <- struct{}{} }))
 		ended := make(chan error, 1)
 		go func() {
 			ended <- client.Arrivals(ctx, receipt, func(line Line) { t.Errorf("%s arrived", line.Book) })
@@ -801,15 +1050,24 @@ func TestArrivalsEndWhenAllDataVanished(t *testing.T) {
 	})
 }
 
+// lookHook is called after each look for a receipt.
+func lookHook(looked func()) redis.Hook {
+	return pipelineHook(func(cmds []redis.Cmder) {
+		if slices.ContainsFunc(cmds, func(cmd redis.Cmder) bool { return cmd.Name() == "hget" }) {
+			looked()
+		}
+	})
+}
+
 // A pipelineHook is called after each pipeline.
-type pipelineHook func()
+type pipelineHook func(cmds []redis.Cmder)
 
 func (pipelineHook) DialHook(next redis.DialHook) redis.DialHook          { return next }
 func (pipelineHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
 func (h pipelineHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		err := next(ctx, cmds)
-		h()
+		h(cmds)
 		return err
 	}
 }
@@ -1006,6 +1264,50 @@ func TestWatchTellsEachEventOnceInOrder(t *testing.T) {
 	})
 }
 
+// Orders that wait are decided in one go, and the log tells of them in one entry.
+func TestWatchTellsEachDecisionOfAnEntry(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		client := newClient(t, rdb)
+		begin := time.Now().Add(-within)
+		orders := []Order{
+			newOrder(t, Request, "ann", "geb", `a "b" \`), newOrder(t, Request, "bob", "geb"), newOrder(t, Request, `"eve"`, "geb", "dune"),
+		}
+		for _, order := range orders {
+			if err := client.Send(ctx, order); err != nil {
+				t.Fatal(err)
+			}
+		}
+		(&branch{services: []string{library.Lending}}).open(t, rdb)
+		var seen []*Event
+		enough := errors.New("enough")
+		if err := client.Watch(ctx, begin, func(event *Event) error {
+			if seen = append(seen, event); len(seen) == len(orders) {
+				return enough
+			}
+			return nil
+		}); !errors.Is(err, enough) {
+			t.Fatalf("Watch = %v", err)
+		}
+		for i, want := range []string{"lent", "denied", "lent"} {
+			receipt, err := client.decided(ctx, orders[i].ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			event := Event{
+				ID: seen[0].ID, Time: seen[0].Time, Event: want, By: "worker1",
+				Receipt: receipt, Request: orders[i].ID, User: orders[i].User, Books: orders[i].Books,
+			}
+			if diff := cmp.Diff(&event, seen[i]); diff != "" {
+				t.Errorf("event %d (-want +got):\n%s", i, diff)
+			}
+		}
+		if n := rdb.XLen(ctx, names.Events()).Val(); n != 1 {
+			t.Errorf("the log has %d entries, want 1", n)
+		}
+	})
+}
+
 func TestWatchBeginsAtItsMoment(t *testing.T) {
 	each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := deadline(t)
@@ -1038,7 +1340,7 @@ func TestWatchMissesNothingThatComesBetweenItsReads(t *testing.T) {
 		watcher.rdb.AddHook(hook(func(cmd redis.Cmder) {
 			if cmd.Name() == "xread" {
 				added++
-				if err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: names.Events(), Values: []any{"event", "lent", "request", fmt.Sprint(added)}}).Err(); err != nil {
+				if err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: names.Events(), Values: []any{"event", "fetched", "orders", fmt.Sprintf(`[["%d","geb"]]`, added)}}).Err(); err != nil {
 					t.Error(err)
 				}
 			}

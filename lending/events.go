@@ -16,9 +16,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// An Event is one entry of the log: something that happened.
+// An Event is something that happened, as the log tells it.
 type Event struct {
-	// ID is the entry's id in the log; it orders all events of the library.
+	// ID is the id of the log's entry. Events that one step made may share an entry;
+	// they are told in their order.
 	ID   string    `json:"id"`
 	Time time.Time `json:"time"`
 	// Event is what happened: lent, denied, returned, refused, shelved (by the
@@ -46,33 +47,70 @@ func (e *Event) Concerns(user, book string) bool {
 	return (user == "" || e.User == user) && (book == "" || slices.Contains(e.Books, book))
 }
 
-// newEvent understands an entry of the log. What it does not know stays empty.
-func newEvent(message redis.XMessage) *Event {
+// newEvents understands an entry of the log, which may tell of several events. What
+// it does not know stays empty.
+func newEvents(message redis.XMessage) []*Event {
 	field := func(name string) string {
 		text, _ := message.Values[name].(string)
 		return text
 	}
-	event := &Event{
-		ID: message.ID, Event: field("event"), By: field("by"), Request: field("request"), User: field("user"),
+	event := Event{
+		ID: message.ID, Event: field("event"), By: field("by"),
 		Stream: field("stream"), Entry: field("entry"), Reason: field("reason"),
 	}
 	milliseconds, _, _ := strings.Cut(message.ID, "-")
 	if ms, err := strconv.ParseInt(milliseconds, 10, 64); err == nil {
 		event.Time = time.UnixMilli(ms).UTC()
 	}
-	if book := field("book"); book != "" {
-		event.Books = []string{book}
+	var events []*Event
+	var receipts []storedReceipt
+	_ = json.Unmarshal([]byte(field("receipts")), &receipts)
+	for _, receipt := range receipts {
+		events = append(events, event.with(receipt.receipt()))
 	}
-	if books := field("books"); books != "" {
-		_ = json.Unmarshal([]byte(books), &event.Books)
+	var orders [][]string // request, book, and user where known
+	_ = json.Unmarshal([]byte(field("orders")), &orders)
+	for _, order := range orders {
+		one := event
+		for i, part := range order[:min(len(order), 3)] {
+			switch i {
+			case 0:
+				one.Request = part
+			case 1:
+				one.Books = []string{part}
+			case 2:
+				one.User = part
+			}
+		}
+		events = append(events, &one)
 	}
+	if len(events) > 0 {
+		return events
+	}
+	_ = json.Unmarshal([]byte(field("books")), &event.Books)
 	if receipt, err := parseReceipt(field("receipt")); err == nil {
-		event.Receipt, event.Request, event.User = receipt, receipt.ID, receipt.User
-		for _, line := range receipt.Books {
-			event.Books = append(event.Books, line.Book)
+		return []*Event{event.with(receipt)}
+	}
+	return []*Event{&event}
+}
+
+// with is the event of a receipt.
+func (e Event) with(receipt *Receipt) *Event {
+	e.Receipt, e.Request, e.User = receipt, receipt.ID, receipt.User
+	for _, line := range receipt.Books {
+		e.Books = append(e.Books, line.Book)
+	}
+	if e.Event == "decided" {
+		switch {
+		case receipt.Outcome == Denied || receipt.Outcome == Refused:
+			e.Event = string(receipt.Outcome)
+		case receipt.Action == Return:
+			e.Event = "returned"
+		default:
+			e.Event = "lent"
 		}
 	}
-	return event
+	return &e
 }
 
 // Watch calls seen with every event of the log from a moment on, as it happens,
@@ -113,8 +151,10 @@ func (c *Client) Watch(ctx context.Context, since time.Time, seen func(*Event) e
 		waits.Reset()
 		for _, message := range streams[0].Messages {
 			last = message.ID
-			if err := seen(newEvent(message)); err != nil {
-				return err
+			for _, event := range newEvents(message) {
+				if err := seen(event); err != nil {
+					return err
+				}
 			}
 		}
 	}

@@ -80,7 +80,7 @@ func serve(ctx context.Context, rdb redis.UniversalClient, name string) (stop fu
 		Redis: rdb, Keys: keys, Instance: holder, Outage: library.NewOutage(logger), Log: logger,
 		LogMax: 1000, ReceiptTTL: time.Hour,
 	}
-	lends := lending.NewService(lending.Config{Config: config, LoansMax: 5, LoanTime: 28 * 24 * time.Hour, FrontMax: 20})
+	lends := lending.NewService(lending.Config{Config: config, LoansMax: 5, LoanDays: 28, FrontMax: 20})
 	shelves := shelving.NewService(shelving.Config{Config: config})
 	check(lends.Prepare(ctx))
 	check(shelves.Prepare(ctx))

@@ -10,29 +10,37 @@ type keys struct{ library.Keys }
 // loans is a HASH: book → user.
 func (k keys) loans() string { return k.Key("lending:loans") }
 
-// card is a HASH: book → "due_ms since_ms". Its length is what the limit counts.
+// card is a HASH: book → stamp, see parseStamp. Its length is what the limit counts.
 func (k keys) card(user string) string { return k.Key("lending:card:" + user) }
 
 // fetching is a HASH: book → "request bell", for lent books that are on their way
 // from the shelves. The bell may be empty.
 func (k keys) fetching() string { return k.Key("lending:fetching") }
 
-// front is a ZSET of the books in front storage, scored by their demand when they came.
+// front is a SET of the books in front storage.
 func (k keys) front() string { return k.Key("lending:front") }
 
-// demand is a ZSET: book → the logarithm of how often it was asked for, aged.
+// demand is a HASH: book → the logarithm of how often it was lent, aged. It is
+// known of books that stand in front storage or were lent from there.
 func (k keys) demand() string { return k.Key("lending:demand") }
 
-// clock is a STRING, a number that grows with every book asked for: the time by
+// clock is a STRING, a number that grows with every loan that ends: the time by
 // which demand ages.
 func (k keys) clock() string { return k.Key("lending:clock") }
 
 // terms is a HASH: what the instance that started last lends by. Fields:
-// loans_max, loan_ms, front_max.
+// loans_max, loan_days, front_max.
 func (k keys) terms() string { return k.Key("lending:terms") }
 
-// receipt is a STRING with a time to live, the answer to a request as JSON.
-func (k keys) receipt(id string) string { return k.Key("lending:receipt:" + id) }
+// receipts is a HASH: request id → the answer as JSON. It is a page: when page has
+// ended, the next decision makes it the older page, and begins a new one.
+func (k keys) receipts() string { return k.Key("lending:receipts") }
+
+// olderReceipts is a HASH, the page before. It is forgotten when the next one is full.
+func (k keys) olderReceipts() string { return k.Key("lending:receipts:older") }
+
+// page is a STRING with a time to live: the page of receipts is full when it has ended.
+func (k keys) page() string { return k.Key("lending:receipts:page") }
 
 // bells is the prefix of the Pub/Sub channels on which waiting clients are told
 // of receipts and arrivals; a client's own word follows it.

@@ -20,7 +20,9 @@ func TestEveryKeyOfTheLendingServiceHasItsPinnedName(t *testing.T) {
 		"demand":              k.demand(),
 		"clock":               k.clock(),
 		"terms":               k.terms(),
-		"receipt":             k.receipt("r1"),
+		"receipts":            k.receipts(),
+		"older receipts":      k.olderReceipts(),
+		"page":                k.page(),
 		"bells":               k.bells(),
 	}
 	want := map[string]string{
@@ -32,7 +34,9 @@ func TestEveryKeyOfTheLendingServiceHasItsPinnedName(t *testing.T) {
 		"demand":              "{main}:lending:demand",
 		"clock":               "{main}:lending:clock",
 		"terms":               "{main}:lending:terms",
-		"receipt":             "{main}:lending:receipt:r1",
+		"receipts":            "{main}:lending:receipts",
+		"older receipts":      "{main}:lending:receipts:older",
+		"page":                "{main}:lending:receipts:page",
 		"bells":               "{main}:lending:bell:",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

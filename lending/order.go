@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"example.com/library/library"
@@ -110,6 +111,22 @@ func (o Order) values(bell string) []any {
 	}
 	return values
 }
+
+// slip is what the order's receipt begins with: a JSON object, still open. Names
+// have no control characters, so little needs an escape.
+func (o Order) slip() string {
+	var text strings.Builder
+	text.WriteString(`{"id":"` + o.ID + `","action":"` + string(o.Action) + `","user":"`)
+	escapes.WriteString(&text, o.User)
+	for i, book := range o.Books {
+		text.WriteString([]string{`","books":["`, `","`}[min(i, 1)])
+		escapes.WriteString(&text, book)
+	}
+	text.WriteString(`"]`)
+	return text.String()
+}
+
+var escapes = strings.NewReplacer(`"`, `\"`, `\`, `\\`)
 
 // A placed order is one that was read from an inbox.
 type placed struct {

@@ -213,9 +213,61 @@ func TestAnOrderIsReadAsItWasSent(t *testing.T) {
 	}
 }
 
+// oddNames are names that a librarian may well write, and that JSON must escape or
+// might trip over.
+var oddNames = []string{
+	`"`, `\`, `\"`, `"\`, `\\`, `\u0041`, `","books":["`, `"]}`, `</script>`, "&lt;", "a/b", `{"a":1}`, "[]", "null", "%s", "'", "`",
+	"Zoë", "한글", "📚", "x\u00a0x", "\ue000", strings.Repeat(`"`, 256), strings.Repeat(`\`, 256),
+}
+
+// wantSlip checks that an order's slip, closed, is JSON that tells just the order.
+func wantSlip(t *testing.T, order Order) {
+	t.Helper()
+	want, err := json.Marshal(map[string]any{"id": order.ID, "action": order.Action, "user": order.User, "books": order.Books})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wanted, got map[string]any
+	if err := json.Unmarshal(want, &wanted); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(order.slip()+"}"), &got); err != nil {
+		t.Fatalf("the slip %s: %v", order.slip(), err)
+	}
+	if diff := cmp.Diff(wanted, got); diff != "" {
+		t.Errorf("the slip %s (-want +got):\n%s", order.slip(), diff)
+	}
+	// The scripts close it so.
+	stored := order.slip() + `,"outcome":"denied","results":["` + strings.Repeat(`unavailable","`, len(order.Books)-1) + `unavailable"]}`
+	receipt, err := parseReceipt(stored)
+	if err != nil || receipt.ID != order.ID || receipt.Outcome != Denied || !receipt.answers(order) {
+		t.Errorf("the receipt %s is %+v, %v", stored, receipt, err)
+	}
+	if strings.Contains(order.slip(), `"outcome":`) {
+		t.Errorf("the slip %s has an outcome", order.slip()) // retry.lua looks for that
+	}
+}
+
+func TestASlipTellsTheOrderWhateverTheNames(t *testing.T) {
+	order := Order{ID: "r1", Action: Return, User: `a "b"`, Books: []string{`c\d`, "e"}}
+	if diff := cmp.Diff(`{"id":"r1","action":"return","user":"a \"b\"","books":["c\\d","e"]`, order.slip()); diff != "" {
+		t.Errorf("slip (-want +got):\n%s", diff)
+	}
+	wantSlip(t, Order{ID: strings.Repeat("r", 64), Action: Request, User: "ann", Books: books(100)})
+	wantSlip(t, newOrder(t, Request, "ann", append(oddNames, `"outcome":"rejected"`)...))
+	for _, name := range oddNames {
+		wantSlip(t, newOrder(t, Request, name, "geb"))
+		wantSlip(t, newOrder(t, Return, "ann", name))
+		wantSlip(t, newOrder(t, Return, name, name, "geb"))
+	}
+}
+
 func FuzzReadOrder(f *testing.F) {
 	f.Add("r1", "ann", `["geb","alice"]`, "B1")
 	f.Add("r1", "ann", `["geb","geb"]`, "")
+	for _, name := range oddNames {
+		f.Add("r1", name, array(name, "geb"), "B1")
+	}
 	f.Add("", "", "", "")
 	f.Add("r1", "Zoe\u0308", `["\ud83d"]`, "B1")
 	f.Add("r1", "ann\xff", "[\"\xff\"]", "*")
@@ -238,6 +290,7 @@ func FuzzReadOrder(f *testing.F) {
 			if bell != order.bell {
 				t.Errorf("the bell is %q, want %q", order.bell, bell)
 			}
+			wantSlip(t, order.Order)
 		}
 		// What is set aside has a receipt that can be read, if it has an id.
 		service := NewService(Config{})

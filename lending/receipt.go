@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -64,32 +65,61 @@ type Line struct {
 	OnItsWay bool `json:"on_its_way,omitempty"`
 }
 
-// storedLine is a line as the scripts write it.
-type storedLine struct {
-	Book   string `json:"book"`
-	Result Result `json:"result"`
-	From   string `json:"from"`
-	DueMS  int64  `json:"due_ms"`
+// A storedReceipt is a receipt as the scripts write it: first the order, see
+// Order.slip, then what became of it.
+type storedReceipt struct {
+	ID      string   `json:"id"`
+	Action  Action   `json:"action"`
+	User    string   `json:"user"`
+	Books   []string `json:"books"`
+	Outcome Outcome  `json:"outcome"`
+	Reason  string   `json:"reason,omitempty"`
+	// Results has a word for each book, see readLines.
+	Results []string `json:"results"`
+	// DueMS is when the loans end that were made; 0 for none.
+	DueMS int64 `json:"due_ms,omitempty"`
 }
 
 // parseReceipt reads a receipt as the scripts write it.
 func parseReceipt(text string) (*Receipt, error) {
-	var stored struct {
-		Receipt
-		Books []storedLine `json:"books"`
-	}
+	var stored storedReceipt
 	if err := json.Unmarshal([]byte(text), &stored); err != nil {
 		return nil, fmt.Errorf("read receipt: %w", err)
 	}
-	receipt := stored.Receipt
-	receipt.Books = make([]Line, len(stored.Books))
-	for i, line := range stored.Books {
-		receipt.Books[i] = Line{Book: line.Book, Result: line.Result, From: line.From}
-		if line.DueMS != 0 {
-			receipt.Books[i].Due = time.UnixMilli(line.DueMS).UTC().Truncate(time.Second)
+	return stored.receipt(), nil
+}
+
+func (s *storedReceipt) receipt() *Receipt {
+	return &Receipt{
+		ID: s.ID, Action: s.Action, User: s.User, Outcome: s.Outcome, Reason: s.Reason,
+		Books: readLines(s.Books, s.Results, s.DueMS),
+	}
+}
+
+// readLines understands a word for each book. It is a result; or for a book that
+// was lent, the place it is lent from; or "already_yours:" and when that loan ends.
+func readLines(books, words []string, dueMS int64) []Line {
+	lines := make([]Line, min(len(books), len(words)))
+	for i := range lines {
+		lines[i] = Line{Book: books[i], Result: Result(words[i])}
+		word, due, _ := strings.Cut(words[i], ":")
+		switch word {
+		case FromFront, FromShelves:
+			lines[i].Result, lines[i].From, lines[i].Due = Lent, word, dueTime(dueMS)
+		case string(AlreadyYours):
+			ms, _ := strconv.ParseInt(due, 10, 64)
+			lines[i].Result, lines[i].Due = AlreadyYours, dueTime(ms)
 		}
 	}
-	return &receipt, nil
+	return lines
+}
+
+// dueTime is when a loan ends, in whole seconds; zero for no time.
+func dueTime(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC().Truncate(time.Second)
 }
 
 // answers reports whether the receipt is the answer to that order.
@@ -99,13 +129,23 @@ func (r *Receipt) answers(order Order) bool {
 }
 
 // Summary tells what became of each book in one line: "geb lent from front; …".
-func (r *Receipt) Summary() string {
-	words := make([]string, len(r.Books))
-	for i, line := range r.Books {
-		words[i] = line.Book + " " + strings.ReplaceAll(string(line.Result), "_", " ")
-		if line.From != "" {
-			words[i] += " from " + strings.Replace(line.From, FromShelves, "the shelves", 1)
+func (r *Receipt) Summary() string { return summary(r.Books) }
+
+func summary(lines []Line) string {
+	var text strings.Builder
+	for i, line := range lines {
+		if i > 0 {
+			text.WriteString("; ")
+		}
+		text.WriteString(line.Book)
+		text.WriteByte(' ')
+		text.WriteString(strings.ReplaceAll(string(line.Result), "_", " "))
+		switch line.From {
+		case FromFront:
+			text.WriteString(" from front")
+		case FromShelves:
+			text.WriteString(" from the shelves")
 		}
 	}
-	return strings.Join(words, "; ")
+	return text.String()
 }

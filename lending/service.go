@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"time"
+	"strings"
 
 	"example.com/library/library"
 	"example.com/library/scripts"
 	"example.com/library/stream"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // Config says how a service lends.
@@ -16,27 +18,19 @@ type Config struct {
 	stream.Config
 	// LoansMax is how many books a user may hold, 1 to 100. Default: 5.
 	LoansMax int
-	// LoanTime is how long a loan lasts, 1 day to 3650 days. Default: 28 days.
-	LoanTime time.Duration
+	// LoanDays is how many days a loan lasts, 1 to 3650. Default: 28.
+	LoanDays int
 	// FrontMax is how many books front storage has room for, 0 to 1,000,000. Default: 20.
 	FrontMax int
 }
 
-// A book's demand counts half after this many asks for each place in front
-// storage, but never sooner than demandHalfMin: enough asks to tell the favourites
-// apart, few enough to follow when they change.
+// A loan counts half for a book's demand after this many loans for each place in
+// front storage, but never sooner than demandHalfMin: enough to tell the favourites
+// apart, few enough to follow when they change. docs/performance.md has the measurement.
 const (
-	demandHalfPerPlace = 20
+	demandHalfPerPlace = 50
 	demandHalfMin      = 1000
-	// demandPerPlace is for how many books demand is remembered, for each place in
-	// front storage, but at least demandMin.
-	demandPerPlace = 10
-	demandMin      = 1000
 )
-
-// callBooksMax is how many books one script call may carry: Lua passes at most
-// 7,999 values to a command.
-const callBooksMax = 2000
 
 // A Service is the lending service, as one instance runs it.
 type Service struct {
@@ -56,7 +50,7 @@ func (s *Service) Prepare(ctx context.Context) error {
 		return err
 	}
 	return s.config.Redis.HSet(ctx, s.keys.terms(),
-		"loans_max", s.config.LoansMax, "loan_ms", s.config.LoanTime.Milliseconds(), "front_max", s.config.FrontMax).Err()
+		"loans_max", s.config.LoansMax, "loan_days", s.config.LoanDays, "front_max", s.config.FrontMax).Err()
 }
 
 // Inboxes are the streams the service reads, and what it does with them.
@@ -67,48 +61,37 @@ func (s *Service) Inboxes() []stream.Inbox {
 			Prepare: s.Prepare, Handle: handle, Reject: reject,
 		}
 	}
+	deliveries := inbox(s.keys.Deliveries(), s.Deliver, stream.Reject)
+	deliveries.Batch = stream.ParcelsBatch
 	return []stream.Inbox{
 		inbox(s.keys.Requests(), s.Lend, s.rejectOrder(Request)),
 		inbox(s.keys.Returns(), s.Return, s.rejectOrder(Return)),
-		inbox(s.keys.Deliveries(), s.Deliver, stream.Reject),
+		deliveries,
 	}
 }
 
 // Lend decides a batch of requests, see lend.lua. It returns the entries that
 // cannot be understood.
 func (s *Service) Lend(ctx context.Context, batch []stream.Entry) ([]stream.Rejection, error) {
-	fixed := []string{
+	return s.decide(ctx, Request, batch, scripts.Lend, []string{
 		s.config.Instance.Key(), s.keys.Requests(), s.keys.loans(), s.keys.fetching(), s.keys.front(),
-		s.keys.demand(), s.keys.clock(), s.keys.Fetches(), s.keys.Events(),
-	}
-	return s.decide(ctx, Request, batch, func(keys []string, args []any) ([]string, error) {
-		return scripts.Lend.Run(ctx, s.config.Redis, append(fixed, keys...), append([]any{
-			batch[0].Token, s.config.Instance.Name(), library.Lending,
-			s.config.LoansMax, s.config.LoanTime.Milliseconds(), s.config.ReceiptTTL.Milliseconds(), s.config.LogMax,
-			max(demandMin, demandPerPlace*s.config.FrontMax), max(demandHalfMin, demandHalfPerPlace*s.config.FrontMax),
-			s.keys.bells(),
-		}, args...)...).StringSlice()
-	})
+		s.keys.receipts(), s.keys.olderReceipts(), s.keys.page(), s.keys.Fetches(), s.keys.Events(),
+	}, s.config.LoansMax, s.config.LoanDays)
 }
 
 // Return decides a batch of returns, see return.lua. It returns the entries that
 // cannot be understood.
 func (s *Service) Return(ctx context.Context, batch []stream.Entry) ([]stream.Rejection, error) {
-	fixed := []string{
-		s.config.Instance.Key(), s.keys.Returns(), s.keys.loans(), s.keys.fetching(), s.keys.front(),
-		s.keys.demand(), s.keys.Stores(), s.keys.Events(),
-	}
-	return s.decide(ctx, Return, batch, func(keys []string, args []any) ([]string, error) {
-		return scripts.Return.Run(ctx, s.config.Redis, append(fixed, keys...), append([]any{
-			batch[0].Token, s.config.Instance.Name(), library.Lending,
-			s.config.FrontMax, s.config.ReceiptTTL.Milliseconds(), s.config.LogMax, s.keys.bells(),
-		}, args...)...).StringSlice()
-	})
+	return s.decide(ctx, Return, batch, scripts.Return, []string{
+		s.config.Instance.Key(), s.keys.Returns(), s.keys.loans(), s.keys.fetching(), s.keys.front(), s.keys.demand(), s.keys.clock(),
+		s.keys.receipts(), s.keys.olderReceipts(), s.keys.page(), s.keys.Stores(), s.keys.Events(),
+	}, s.config.FrontMax, max(demandHalfMin, demandHalfPerPlace*s.config.FrontMax))
 }
 
-// decide reads a batch's orders and has a script decide them, in as few calls as
-// the script can carry. Orders that an earlier call decided are repeats in the next.
-func (s *Service) decide(ctx context.Context, action Action, batch []stream.Entry, call func(keys []string, args []any) ([]string, error)) ([]stream.Rejection, error) {
+// decide reads a batch's orders and has a script decide them by two of its terms,
+// in as few calls as the script can carry. Orders that an earlier call decided are
+// repeats in the next.
+func (s *Service) decide(ctx context.Context, action Action, batch []stream.Entry, script *redis.Script, fixed []string, terms ...any) ([]stream.Rejection, error) {
 	var (
 		rejections []stream.Rejection
 		orders     []placed
@@ -116,34 +99,41 @@ func (s *Service) decide(ctx context.Context, action Action, batch []stream.Entr
 		args       []any
 		books      int
 	)
+	begin := func() {
+		orders, books = orders[:0], 0
+		keys = append(make([]string, 0, len(fixed)+len(batch)), fixed...)
+		args = append(make([]any, 0, 8+8*len(batch)), batch[0].Token, s.config.Instance.Name(), library.Lending, terms[0], terms[1],
+			s.config.ReceiptTTL.Milliseconds(), s.config.LogMax, s.keys.bells())
+	}
 	flush := func() error {
 		if len(orders) == 0 {
 			return nil
 		}
-		replies, err := call(keys, args)
+		replies, err := script.Run(ctx, s.config.Redis, keys, args...).StringSlice()
 		if err != nil {
 			return fmt.Errorf("decide a %s: %w", action, err)
 		}
 		for i, reply := range replies {
 			s.logDecision(orders[i], reply)
 		}
-		orders, keys, args, books = nil, nil, nil, 0
 		return nil
 	}
+	begin()
 	for _, entry := range batch {
 		order, err := readOrder(action, entry)
 		if err != nil {
 			rejections = append(rejections, s.rejection(order, err.Error()))
 			continue
 		}
-		if books+len(order.Books) > callBooksMax {
+		if books+len(order.Books) > stream.CallBooksMax {
 			if err := flush(); err != nil {
 				return nil, err
 			}
+			begin()
 		}
 		orders = append(orders, order)
-		keys = append(keys, s.keys.receipt(order.ID), s.keys.card(order.User))
-		args = append(args, entry.ID, order.ID, order.User, order.bell, len(order.Books))
+		keys = append(keys, s.keys.card(order.User))
+		args = append(args, entry.ID, order.ID, order.User, order.bell, order.slip(), len(order.Books))
 		for _, book := range order.Books {
 			args = append(args, book)
 		}
@@ -152,17 +142,16 @@ func (s *Service) decide(ctx context.Context, action Action, batch []stream.Entr
 	return rejections, flush()
 }
 
+// logDecision writes what a script answered to an order: "repeat", or the outcome
+// and a word for each book.
 func (s *Service) logDecision(order placed, reply string) {
-	if reply == "repeat" {
+	outcome, words, _ := strings.Cut(reply, " ")
+	if outcome == "repeat" {
 		s.config.Log.Debug("repeat", "action", order.Action, "user", order.User, "id", order.ID)
 		return
 	}
-	receipt, err := parseReceipt(reply)
-	if err != nil {
-		s.config.Log.Error("a script's receipt cannot be read", "id", order.ID, "error", library.Plain(err.Error()))
-		return
-	}
-	s.config.Log.Info(string(receipt.Action), "outcome", receipt.Outcome, "user", receipt.User, "books", receipt.Summary(), "id", receipt.ID)
+	s.config.Log.Info(string(order.Action), "outcome", outcome, "user", order.User,
+		"books", summary(readLines(order.Books, strings.Split(words, " "), 0)), "id", order.ID)
 }
 
 func (s *Service) rejectOrder(action Action) func(stream.Entry, string) stream.Rejection {
@@ -182,11 +171,12 @@ func (s *Service) rejection(order placed, reason string) stream.Rejection {
 	if library.CheckName("user", user) != nil {
 		user = ""
 	}
-	text, err := json.Marshal(Receipt{ID: order.ID, Action: order.Action, User: user, Outcome: Rejected, Reason: rejection.Reason, Books: []Line{}})
+	text, err := json.Marshal(storedReceipt{ID: order.ID, Action: order.Action, User: user, Books: []string{}, Outcome: Rejected, Reason: rejection.Reason, Results: []string{}})
 	if err != nil {
 		panic(err) // a struct of texts always marshals
 	}
-	rejection.ReceiptKey, rejection.Receipt = s.keys.receipt(order.ID), string(text)
+	rejection.Request, rejection.Receipt = order.ID, string(text)
+	rejection.Pages = []string{s.keys.receipts(), s.keys.olderReceipts()}
 	if order.bell != "" {
 		rejection.Bell = s.keys.bells() + order.bell
 	}
@@ -196,35 +186,33 @@ func (s *Service) rejection(order placed, reason string) stream.Rejection {
 // Deliver notes that a batch of books came from the shelves, see deliver.lua. It
 // returns the entries that cannot be understood, or do not fit the loans.
 func (s *Service) Deliver(ctx context.Context, batch []stream.Entry) ([]stream.Rejection, error) {
-	parcels, rejections := stream.ReadParcels(batch, true)
-	if len(parcels) == 0 {
-		return rejections, nil
-	}
+	parcels, rejections := stream.ReadParcels(batch, stream.ReadOrders)
 	keys := []string{
 		s.config.Instance.Key(), s.keys.Deliveries(), s.keys.loans(), s.keys.fetching(), s.keys.front(), s.keys.Stores(), s.keys.Events(),
 	}
-	args := []any{batch[0].Token, s.config.Instance.Name(), library.Lending, s.config.LogMax, s.keys.bells()}
-	for _, parcel := range parcels {
-		args = append(args, parcel.Entry.ID, parcel.Request, parcel.Book)
-	}
-	replies, err := scripts.Deliver.Run(ctx, s.config.Redis, keys, args...).Slice()
-	if err != nil {
-		return nil, fmt.Errorf("deliver: %w", err)
-	}
-	for i, reply := range replies {
-		parcel := parcels[i]
-		var word, user string
-		if pair, ok := reply.([]any); ok && len(pair) == 2 {
-			word, _ = pair[0].(string)
-			user, _ = pair[1].(string)
+	for call := range stream.Calls(parcels) {
+		args := []any{batch[0].Token, s.config.Instance.Name(), library.Lending, s.config.LogMax, s.keys.bells()}
+		for _, parcel := range call {
+			args = append(args, parcel.Entry.ID, len(parcel.Orders))
+			for _, order := range parcel.Orders {
+				args = append(args, order.Request, order.Book)
+			}
 		}
-		switch word {
-		case "delivered", "sent_back":
-			s.config.Log.Info(word, "user", user, "book", parcel.Book, "id", parcel.Request)
-		case "conflict":
-			rejections = append(rejections, stream.Reject(parcel.Entry, "nobody waits for this book: it is in a user's hands or in front storage"))
-		case "gone":
-			s.config.Log.Debug("handled before", "stream", s.keys.Deliveries(), "entry", parcel.Entry.ID)
+		replies, err := scripts.Deliver.Run(ctx, s.config.Redis, keys, args...).StringSlice()
+		if err != nil {
+			return nil, fmt.Errorf("deliver: %w", err)
+		}
+		for _, parcel := range call {
+			words, users := make([]string, len(parcel.Orders)), make([]string, len(parcel.Orders))
+			for i := range parcel.Orders {
+				words[i], users[i] = replies[0], replies[1]
+				replies = replies[2:]
+			}
+			if words[0] == "conflict" {
+				rejections = append(rejections, stream.Reject(parcel.Entry, "nobody waits for this book: it is in a user's hands or in front storage"))
+			} else {
+				parcel.Log(s.config.Log, words, users)
+			}
 		}
 	}
 	return rejections, nil

@@ -3,13 +3,16 @@ package lending
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"example.com/library/instance"
 	"example.com/library/library"
+	"example.com/library/scripts"
 	"example.com/library/stream"
 
 	"github.com/charmbracelet/log"
@@ -29,7 +32,7 @@ func newService(t *testing.T, ctx context.Context, rdb *redis.Client, logs *byte
 		Config: stream.Config{
 			Redis: rdb, Keys: names, Instance: i, Outage: library.NewOutage(logger), Log: logger, LogMax: 100_000, ReceiptTTL: time.Hour,
 		},
-		LoansMax: 100, LoanTime: 24 * time.Hour, FrontMax: 20,
+		LoansMax: 100, LoanDays: 1, FrontMax: 20,
 	})
 	if err := s.Prepare(ctx); err != nil {
 		t.Fatal(err)
@@ -70,7 +73,7 @@ func TestPrepareMakesTheInboxesAndPublishesTheTerms(t *testing.T) {
 		if err := s.Prepare(ctx); err != nil {
 			t.Fatal(err)
 		}
-		want := map[string]string{"loans_max": "7", "loan_ms": "86400000", "front_max": "20"}
+		want := map[string]string{"loans_max": "7", "loan_days": "1", "front_max": "20"}
 		if diff := cmp.Diff(want, rdb.HGetAll(ctx, s.keys.terms()).Val()); diff != "" {
 			t.Errorf("terms (-want +got):\n%s", diff)
 		}
@@ -88,6 +91,7 @@ func TestABatchOfMoreBooksThanOneCallTakesIsDecidedWhole(t *testing.T) {
 		ctx := deadline(t)
 		var logs bytes.Buffer
 		s := newService(t, ctx, rdb, &logs)
+		calls := countCalls(t, rdb, scripts.Lend, scripts.Return)
 		for action, apply := range map[Action]func(context.Context, []stream.Entry) ([]stream.Rejection, error){Request: s.Lend, Return: s.Return} {
 			logs.Reset()
 			inbox := s.keys.Requests()
@@ -110,12 +114,99 @@ func TestABatchOfMoreBooksThanOneCallTakesIsDecidedWhole(t *testing.T) {
 			if err != nil || len(rejections) != 1 || rejections[0].Entry.ID != batch[orders].ID {
 				t.Errorf("%s: rejected %+v, %v, want the last entry", action, rejections, err)
 			}
-			receipts := len(rdb.Keys(ctx, s.keys.receipt(string(action)+"-*")).Val())
+			if n := calls.Swap(0); n != 3 {
+				t.Errorf("%s: decided in %d calls, want 3, of at most 2,000 books", action, n)
+			}
+			ids, receipts := []string{}, 0
+			for i := range orders {
+				ids = append(ids, fmt.Sprintf("%s-%d", action, i))
+				if rdb.HExists(ctx, s.keys.receipts(), ids[i]).Val() {
+					receipts++
+				}
+			}
 			if lines := strings.Count(logs.String(), "outcome="); receipts != orders || lines != orders {
 				t.Errorf("%s: %d receipts and %d lines in the log, want %d", action, receipts, lines, orders)
 			}
+			wantOneAnswerEach(t, ctx, rdb, ids...)
+			if err := rdb.Del(ctx, names.Events()).Err(); err != nil {
+				t.Fatal(err)
+			}
 			if n := rdb.XPending(ctx, inbox, library.Lending).Val().Count; n != 1 {
 				t.Errorf("%s: %d entries are pending, want the one to reject", action, n)
+			}
+		}
+	})
+}
+
+// countCalls counts the calls of scripts from now on.
+func countCalls(t *testing.T, rdb *redis.Client, called ...*redis.Script) *atomic.Int64 {
+	t.Helper()
+	for _, script := range called { // a script that the server does not know is called twice
+		if err := script.Load(deadline(t), rdb).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var calls atomic.Int64
+	rdb.AddHook(hook(func(cmd redis.Cmder) {
+		if cmd.Name() == "evalsha" {
+			calls.Add(1)
+		}
+	}))
+	return &calls
+}
+
+// orders is the field of an entry that tells of books and the requests they are for.
+func orders(pairs ...string) []any {
+	list := [][]string{}
+	for i := 0; i < len(pairs); i += 2 {
+		list = append(list, pairs[i:i+2])
+	}
+	text, err := json.Marshal(list)
+	if err != nil {
+		panic(err)
+	}
+	return []any{"orders", string(text)}
+}
+
+func TestABatchOfMoreBooksThanOneCallTakesIsDeliveredWhole(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		var logs bytes.Buffer
+		s := newService(t, ctx, rdb, &logs)
+		var requests, deliveries [][]any
+		for i := range 21 {
+			order := Order{ID: fmt.Sprint("r", i), Action: Request, User: fmt.Sprint("user ", i)}
+			var pairs []string
+			for j := range library.BooksMax {
+				book := fmt.Sprintf("book %d of %d", j, i)
+				order.Books = append(order.Books, book)
+				pairs = append(pairs, order.ID, book)
+			}
+			requests, deliveries = append(requests, order.values("")), append(deliveries, orders(pairs...))
+		}
+		if _, err := s.Lend(ctx, s.receive(t, ctx, s.keys.Requests(), requests...)); err != nil {
+			t.Fatal(err)
+		}
+		if n := rdb.HLen(ctx, s.keys.fetching()).Val(); n != 2100 {
+			t.Fatalf("%d books are on their way, want 2,100", n)
+		}
+		logs.Reset()
+		calls := countCalls(t, rdb, scripts.Deliver)
+		rejections, err := s.Deliver(ctx, s.receive(t, ctx, s.keys.Deliveries(), append(deliveries, []any{"odd", "1"})...))
+		if err != nil || len(rejections) != 1 {
+			t.Errorf("Deliver: rejected %+v, %v, want the last entry", rejections, err)
+		}
+		if n := calls.Load(); n != 2 {
+			t.Errorf("delivered in %d calls, want 2, of at most 2,000 books", n)
+		}
+		if n := rdb.HLen(ctx, s.keys.fetching()).Val(); n != 0 {
+			t.Errorf("%d books are still on their way", n)
+		}
+		for i := range 21 {
+			// The answers of each call are told of its own books.
+			line := fmt.Sprintf(`delivered books="book 0 of %d for r%d; book 1 of %d for r%d; `, i, i, i, i)
+			if n := strings.Count(logs.String(), line); n != 1 {
+				t.Errorf("the log says %q %d times, want once", line, n)
 			}
 		}
 	})
@@ -141,26 +232,33 @@ func TestARejectionTellsItsAskerAsFarAsHeIsKnown(t *testing.T) {
 		ctx := deadline(t)
 		s := newService(t, ctx, rdb, &bytes.Buffer{})
 		for _, test := range []struct {
-			fields              []any
-			key, bell, receipts string
+			fields                 []any
+			request, bell, receipt string
 		}{
 			{[]any{"id", "r 1", "user", "ann", "books", "[]", "bell", "B1"}, "", "", ""},
-			{[]any{"id", "r1", "user", "ann", "books", "[]", "bell", "B1"}, "{main}:lending:receipt:r1", "{main}:lending:bell:B1",
-				`{"id":"r1","action":"request","user":"ann","outcome":"rejected","reason":"not a usable order: it names no book","books":[]}`},
-			{[]any{"id", "r1", "user", "ann\x1b", "books", "[]"}, "{main}:lending:receipt:r1", "",
-				`{"id":"r1","action":"request","user":"","outcome":"rejected","reason":"not a usable order: user \"ann\\x1b\": not a usable name: it contains U+001B, a character that does not print","books":[]}`},
-			{[]any{"id", "r1", "books", "[]", "bell", "*"}, "{main}:lending:receipt:r1", "",
-				`{"id":"r1","action":"request","user":"","outcome":"rejected","reason":"bell \"*\": not a usable name: use 1 to 64 letters, digits, hyphens and underscores","books":[]}`},
+			{[]any{"id", "r1", "user", "ann", "books", "[]", "bell", "B1"}, "r1", "{main}:lending:bell:B1",
+				`{"id":"r1","action":"request","user":"ann","books":[],"outcome":"rejected","reason":"not a usable order: it names no book","results":[]}`},
+			{[]any{"id", "r1", "user", "ann\x1b", "books", "[]"}, "r1", "",
+				`{"id":"r1","action":"request","user":"","books":[],"outcome":"rejected","reason":"not a usable order: user \"ann\\x1b\": not a usable name: it contains U+001B, a character that does not print","results":[]}`},
+			{[]any{"id", "r1", "books", "[]", "bell", "*"}, "r1", "",
+				`{"id":"r1","action":"request","user":"","books":[],"outcome":"rejected","reason":"bell \"*\": not a usable name: use 1 to 64 letters, digits, hyphens and underscores","results":[]}`},
 		} {
 			rejections, err := s.Lend(ctx, s.receive(t, ctx, s.keys.Requests(), test.fields))
 			if err != nil || len(rejections) != 1 {
 				t.Fatalf("%q: rejected %+v, %v, want it", test.fields, rejections, err)
 			}
 			got := rejections[0]
-			if got.ReceiptKey != test.key || got.Bell != test.bell {
-				t.Errorf("%q: the receipt goes to %q and bell %q, want %q and %q", test.fields, got.ReceiptKey, got.Bell, test.key, test.bell)
+			if got.Request != test.request || got.Bell != test.bell {
+				t.Errorf("%q: the receipt is of %q and bell %q, want %q and %q", test.fields, got.Request, got.Bell, test.request, test.bell)
 			}
-			if diff := cmp.Diff(test.receipts, got.Receipt); diff != "" {
+			var pages []string
+			if test.request != "" {
+				pages = []string{"{main}:lending:receipts", "{main}:lending:receipts:older"}
+			}
+			if diff := cmp.Diff(pages, got.Pages); diff != "" {
+				t.Errorf("%q: the receipt's pages (-want +got):\n%s", test.fields, diff)
+			}
+			if diff := cmp.Diff(test.receipt, got.Receipt); diff != "" {
 				t.Errorf("%q: receipt (-want +got):\n%s", test.fields, diff)
 			}
 		}
@@ -177,19 +275,16 @@ func TestADeliveryThatNobodyWaitsForGoesBackOrIsRejected(t *testing.T) {
 			t.Fatal(err)
 		}
 		batch := s.receive(t, ctx, s.keys.Deliveries(),
-			[]any{"request", "r1", "book", "geb"},
-			[]any{"request", "forged", "book", "alice"},
-			[]any{"request", "r1", "book", "cities"},
-			[]any{"request", "r1", "book", "geb"})
+			orders("r1", "geb"), orders("forged", "alice"), orders("r1", "cities"), orders("r1", "geb"))
 		rejections, err := s.Deliver(ctx, batch)
 		if err != nil || len(rejections) != 1 || rejections[0].Entry.ID != batch[3].ID || !strings.Contains(rejections[0].Reason, "nobody waits for this book") {
 			t.Errorf("Deliver: rejected %+v, %v, want the second delivery of geb", rejections, err)
 		}
 		var back []any
 		for _, message := range rdb.XRange(ctx, s.keys.Stores(), "-", "+").Val() {
-			back = append(back, message.Values["book"])
+			back = append(back, message.Values["books"])
 		}
-		if diff := cmp.Diff([]any{"alice", "cities"}, back); diff != "" {
+		if diff := cmp.Diff([]any{`["alice"]`, `["cities"]`}, back); diff != "" {
 			t.Errorf("sent back (-want +got):\n%s", diff)
 		}
 		if diff := cmp.Diff(map[string]string{"alice": "r1 "}, rdb.HGetAll(ctx, s.keys.fetching()).Val()); diff != "" {
@@ -210,6 +305,36 @@ func TestADeliveryThatNobodyWaitsForGoesBackOrIsRejected(t *testing.T) {
 	})
 }
 
+func TestABookThatDoesNotFitTheOthersOfItsDeliveryGetsAnEntryOfItsOwn(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		var logs bytes.Buffer
+		s := newService(t, ctx, rdb, &logs)
+		order := Order{ID: "r1", Action: Request, User: "ann", Books: []string{"geb", `a "b" \`}}
+		if _, err := s.Lend(ctx, s.receive(t, ctx, s.keys.Requests(), order.values(""))); err != nil {
+			t.Fatal(err)
+		}
+		batch := s.receive(t, ctx, s.keys.Deliveries(), orders("r1", `a "b" \`), orders("r1", "geb", "r2", `a "b" \`, "forged", "cities"))
+		if rejections, err := s.Deliver(ctx, batch); err != nil || len(rejections) != 0 {
+			t.Errorf("Deliver: rejected %+v, %v, want nothing yet", rejections, err)
+		}
+		for _, line := range []string{"delivered user=ann book=geb id=r1", "apart ", "sent_back user=\"\" book=cities id=forged"} {
+			if n := strings.Count(logs.String(), line); n != 1 {
+				t.Errorf("the log says %q %d times, want once:\n%s", line, n, &logs)
+			}
+		}
+		messages := rdb.XRange(ctx, s.keys.Deliveries(), "-", "+").Val()
+		if len(messages) != 1 || messages[0].Values["orders"] != `[["r2","a \"b\" \\"]]` {
+			t.Errorf("the inbox has %+v, want one entry of the book apart", messages)
+		}
+		apart := s.receive(t, ctx, s.keys.Deliveries())
+		rejections, err := s.Deliver(ctx, apart)
+		if err != nil || len(rejections) != 1 || rejections[0].Entry.ID != apart[0].ID || !strings.Contains(rejections[0].Reason, "nobody waits for this book") {
+			t.Errorf("Deliver: rejected %+v, %v, want the book apart", rejections, err)
+		}
+	})
+}
+
 // The name is held again, under another token; the entries may be another's by now.
 func TestEntriesReadUnderAFormerTokenAreFencedOff(t *testing.T) {
 	each(t, func(t *testing.T, rdb *redis.Client) {
@@ -219,7 +344,7 @@ func TestEntriesReadUnderAFormerTokenAreFencedOff(t *testing.T) {
 		batches := map[string][]stream.Entry{
 			s.keys.Requests():   s.receive(t, ctx, s.keys.Requests(), order.values("")),
 			s.keys.Returns():    s.receive(t, ctx, s.keys.Returns(), order.values("")),
-			s.keys.Deliveries(): s.receive(t, ctx, s.keys.Deliveries(), []any{"request", "r1", "book", "geb"}),
+			s.keys.Deliveries(): s.receive(t, ctx, s.keys.Deliveries(), orders("r1", "geb")),
 		}
 		before := stateOf(t, ctx, rdb)
 		if err := rdb.Del(ctx, names.Instance("worker1")).Err(); err != nil {
@@ -238,7 +363,7 @@ func TestEntriesReadUnderAFormerTokenAreFencedOff(t *testing.T) {
 		if diff := cmp.Diff(before, stateOf(t, ctx, rdb)); diff != "" {
 			t.Errorf("state (-before +after):\n%s", diff)
 		}
-		if n := rdb.Exists(ctx, s.keys.receipt("r1"), names.Events()).Val(); n != 0 {
+		if n := rdb.Exists(ctx, s.keys.receipts(), s.keys.olderReceipts(), s.keys.page(), names.Events()).Val(); n != 0 {
 			t.Error("there is a receipt or an event")
 		}
 	})
@@ -249,15 +374,16 @@ func TestTheInboxesOfTheServiceAreReadAheadInBatches(t *testing.T) {
 	type inbox struct {
 		Service, Stream string
 		Batch, Batches  int64
-		Pace            time.Duration
+		Paced           bool
 	}
 	var got []inbox
 	for _, i := range s.Inboxes() {
-		got = append(got, inbox{i.Service, i.Stream, i.Batch, int64(i.Batches), i.Pace})
+		got = append(got, inbox{i.Service, i.Stream, i.Batch, int64(i.Batches), i.Pace != nil})
 	}
-	var want []inbox
-	for _, key := range names.Inboxes(library.Lending) {
-		want = append(want, inbox{library.Lending, key, 128, 4, 0})
+	want := []inbox{
+		{library.Lending, names.Requests(), 128, 4, false},
+		{library.Lending, names.Returns(), 128, 4, false},
+		{library.Lending, names.Deliveries(), 32, 4, false},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("inboxes (-want +got):\n%s", diff)

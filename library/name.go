@@ -30,12 +30,15 @@ func CheckTag(kind, name string) error {
 	return nil
 }
 
-var idPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+// idBytesMax is how long an id may be.
+const idBytesMax = 64
 
 // CheckID reports whether a request's id, or the word by which its asker is told,
 // can be part of a key or a channel. Its error wraps ErrName.
 func CheckID(kind, id string) error {
-	if !idPattern.MatchString(id) {
+	if id == "" || len(id) > idBytesMax || strings.ContainsFunc(id, func(r rune) bool {
+		return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && r != '_' && r != '-'
+	}) {
 		return fmt.Errorf("%s %s: %w: use 1 to 64 letters, digits, hyphens and underscores", kind, Printable(id), ErrName)
 	}
 	return nil

@@ -7,7 +7,7 @@
 -- KEYS[2] deliveries  STREAM  the inbox the entries were read from
 -- KEYS[3] loans       HASH    book -> user
 -- KEYS[4] fetching    HASH    book -> "request bell", for books on their way from the shelves
--- KEYS[5] front       ZSET    the books in front storage, scored by demand
+-- KEYS[5] front       SET     the books in front storage
 -- KEYS[6] stores      STREAM  the shelving service's inbox for books to put away
 -- KEYS[7] events      STREAM  the log
 --
@@ -16,16 +16,18 @@
 -- ARGV[3] group    the group that reads the inbox
 -- ARGV[4] log_max  about how many entries the log keeps
 -- ARGV[5] bells    the prefix of the channels on which arrivals are rung
--- ARGV[6...] for each entry, by ascending entry id: its entry id, request id, book;
---         at most 2,000 entries a call
+-- ARGV[6...] for each entry, by ascending entry id: its entry id, number of books, and
+--         for each book its request id and the book; at most 2,000 books a call
 --
--- Returns an array with a pair an entry: a word and, where known, the user (else ""),
---         the word being, in order of precedence:
---         "gone"       it is not pending for this instance: nothing was done
+-- Returns an array with a word and, where known, the user (else "") for each book, one
+--         after the other, the word being, in order of precedence:
+--         "gone"       its entry is not pending for this instance: nothing was done
 --         "delivered"  the book is in the user's hands
---         "conflict"   the one copy is in a user's hands or in front storage: nothing was done
+--         "conflict"   the one copy is in a user's hands or in front storage: nothing was
+--                      done, and an entry of this book alone is still pending
+--         "apart"      the same, in an entry of several books: it has an entry of its own now
 --         "sent_back"  this request is not waiting for the book, which goes back to the shelves
--- Emits   one "delivered" or "sent_back" an entry of that result
+-- Emits   one "delivered" an entry of that result, one "sent_back" an entry of that result
 -- Faults  FENCED  the instance no longer holds its name; nothing was written
 local instance = KEYS[1]
 local deliveries = KEYS[2]
@@ -42,77 +44,103 @@ local bells = ARGV[5]
 
 -- Read. An entry that is no longer pending for this instance was handled by
 -- another, or by an earlier call whose answer was lost.
-if redis.call('GETRANGE', instance, 0, #token - 1) ~= token then
+local call = redis.call
+if call('GETRANGE', instance, 0, #token - 1) ~= token then
   return redis.error_reply('FENCED the instance no longer holds its name')
 end
-local ids, requests, books = {}, {}, {}
-for arg = 6, #ARGV, 3 do
+local ids, last, requests, books = {}, {}, {}, {}
+local arg = 6
+while arg <= #ARGV do
   ids[#ids + 1] = ARGV[arg]
-  requests[#requests + 1] = ARGV[arg + 1]
-  books[#books + 1] = ARGV[arg + 2]
+  local count = tonumber(ARGV[arg + 1])
+  for i = arg + 2, arg + 2 * count, 2 do
+    requests[#requests + 1], books[#books + 1] = ARGV[i], ARGV[i + 1]
+  end
+  arg, last[#ids] = arg + 2 + 2 * count, #books
 end
 local pending = {}
-for _, entry in ipairs(redis.call('XPENDING', deliveries, group, ids[1], ids[#ids], 1000000, name)) do
+for _, entry in ipairs(call('XPENDING', deliveries, group, ids[1], ids[#ids], 1000000, name)) do
   pending[entry[1]] = true
 end
 -- A key of the wrong type must fault now, before the first write.
-redis.call('XLEN', stores)
-redis.call('XLEN', events)
-local holders = redis.call('HMGET', loans, unpack(books))
-local awaits = redis.call('HMGET', fetching, unpack(books))
-local fronted = redis.call('ZMSCORE', front, unpack(books))
+call('SCARD', front)
+call('XLEN', stores)
+call('XLEN', events)
+local holders = call('HMGET', loans, unpack(books))
+local orders = call('HMGET', fetching, unpack(books))
 
 -- Decide.
 local function quoted(text) return '"' .. string.gsub(text, '["\\]', '\\%0') .. '"' end
-local order = {}
-for i, book in ipairs(books) do order[book] = awaits[i] or nil end
-local replies, rings, acknowledged, arrived = {}, {}, {}, {}
-for i, id in ipairs(ids) do
-  local request, book, reply = requests[i], books[i], nil
-  local ordered_by, bell = string.match(order[book] or '', '^(%S+) (%S*)$')
-  if not pending[id] then
-    reply = 'gone'
-  elseif ordered_by == request then
-    reply = 'delivered'
-    order[book] = nil
-    arrived[#arrived + 1] = book
-    if bell ~= '' then
-      rings[#rings + 1] = { bell = bell, text = '{"id":' .. quoted(request) .. ',"delivered":' .. quoted(book) .. '}' }
+local replies, acknowledged, arrived, rings, apart = {}, {}, {}, {}, {}
+local delivered, returned, came = {}, {}, {}
+local first = 1
+for n, id in ipairs(ids) do
+  local given, unwanted, refused, stays = {}, {}, {}, false
+  for i = first, last[n] do
+    local request, book, user = requests[i], books[i], holders[i] or ''
+    local order = not came[book] and orders[i]
+    local word
+    if not pending[id] then
+      word = 'gone'
+    elseif order and string.sub(order, 1, #request + 1) == request .. ' ' then
+      word = 'delivered'
+      came[book] = true
+      arrived[#arrived + 1] = book
+      given[#given + 1] = '["' .. request .. '",' .. quoted(book) .. ',' .. quoted(user) .. ']'
+      local bell = string.sub(order, #request + 2)
+      if bell ~= '' then
+        rings[#rings + 1] = bell
+        rings[#rings + 1] = '{"id":' .. quoted(request) .. ',"delivered":' .. quoted(book) .. '}'
+      end
+    elseif not order and (holders[i] or call('SISMEMBER', front, book) == 1) then
+      if last[n] == first then
+        word, stays = 'conflict', true
+      else
+        word = 'apart'
+        apart[#apart + 1] = '[["' .. request .. '",' .. quoted(book) .. ']]'
+      end
+    else
+      word = 'sent_back'
+      unwanted[#unwanted + 1] = quoted(book)
+      refused[#refused + 1] = '["' .. request .. '",' .. quoted(book) .. ',' .. quoted(user) .. ']'
     end
-  elseif not ordered_by and (holders[i] or fronted[i]) then
-    reply = 'conflict'
-  else
-    reply = 'sent_back'
+    replies[#replies + 1] = word
+    replies[#replies + 1] = user
   end
-  replies[i] = { reply, holders[i] or '' }
-  if reply ~= 'gone' and reply ~= 'conflict' then acknowledged[#acknowledged + 1] = id end
+  if #given > 0 then delivered[#delivered + 1] = '[' .. table.concat(given, ',') .. ']' end
+  if #unwanted > 0 then
+    returned[#returned + 1] = '[' .. table.concat(unwanted, ',') .. ']'
+    returned[#returned + 1] = '[' .. table.concat(refused, ',') .. ']'
+  end
+  if pending[id] and not stays then acknowledged[#acknowledged + 1] = id end
+  first = last[n] + 1
 end
 
 -- Write. The log comes first: a full server refuses a script's first write, and
 -- no later one.
-for i, reply in ipairs(replies) do
-  if reply[1] == 'delivered' or reply[1] == 'sent_back' then
-    redis.call('XADD', events, 'MAXLEN', '~', log_max, '*',
-      'event', reply[1], 'by', name, 'request', requests[i], 'book', books[i], 'user', reply[2])
-  end
+for _, text in ipairs(delivered) do
+  call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'delivered', 'by', name, 'orders', text)
 end
-if #arrived > 0 then redis.call('HDEL', fetching, unpack(arrived)) end
-for i, reply in ipairs(replies) do
-  if reply[1] == 'sent_back' then redis.call('XADD', stores, '*', 'book', books[i]) end
+for i = 1, #returned, 2 do
+  call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'sent_back', 'by', name, 'orders', returned[i + 1])
+  call('XADD', stores, '*', 'books', returned[i])
 end
-for _, ring in ipairs(rings) do redis.call('PUBLISH', bells .. ring.bell, ring.text) end
-if #acknowledged > 0 then redis.call('XACK', deliveries, group, unpack(acknowledged)) end
+if #arrived > 0 then call('HDEL', fetching, unpack(arrived)) end
+for _, text in ipairs(apart) do call('XADD', deliveries, '*', 'orders', text) end
+for i = 1, #rings, 2 do call('PUBLISH', bells .. rings[i], rings[i + 1]) end
+if #acknowledged > 0 then call('XACK', deliveries, group, unpack(acknowledged)) end
 
--- Trim to what is still needed: the oldest pending entry and all after it, or,
--- where nothing is pending, all after the last one delivered.
-local left = redis.call('XPENDING', deliveries, group)
-local keep = left[2]
-if left[1] == 0 then
-  for _, info in ipairs(redis.call('XINFO', 'GROUPS', deliveries)) do
-    for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
-    if info.name == group then keep = info['last-delivered-id'] end
+-- Trim to what is still needed: nothing, where all was read and nothing is pending;
+-- else the oldest pending entry and all after it, or all after the last one read.
+for _, info in ipairs(call('XINFO', 'GROUPS', deliveries)) do
+  for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
+  if info.name == group and info.pending == 0 and info.lag == 0 then
+    call('XTRIM', deliveries, 'MAXLEN', 0)
+  elseif info.name == group and info.pending == 0 then
+    call('XDEL', deliveries, info['last-delivered-id'])
+    call('XTRIM', deliveries, 'MINID', info['last-delivered-id'])
+  elseif info.name == group then
+    call('XTRIM', deliveries, 'MINID', call('XPENDING', deliveries, group)[2])
   end
-  redis.call('XDEL', deliveries, keep)
 end
-redis.call('XTRIM', deliveries, 'MINID', keep)
 return replies

@@ -12,17 +12,18 @@ const reason = `it names no "book", but {braces} and a \`
 
 // A refusal is what reject.lua is told of the entry 2-0.
 type refusal struct {
-	receipt string // its text; "" without a receipt
+	request string // its request id; "" without one
+	receipt string // its text; "" without a request id
 	bell    string
 	fields  []any // the entry's own
 }
 
 func reject(r refusal) call {
 	keys := []string{"instance", "inbox", "rejected", "events"}
-	if r.receipt != "" {
-		keys = append(keys, "receipt")
+	if r.request != "" {
+		keys = append(keys, "receipts", "older")
 	}
-	args := []any{secret, worker, group, logMax, setMax, "2-0", reason, r.receipt, weekMS, r.bell}
+	args := []any{secret, worker, group, logMax, setMax, "2-0", reason, r.request, r.receipt, weekMS, r.bell}
 	return call{scripts.Reject, keys, append(args, r.fields...)}
 }
 
@@ -41,9 +42,10 @@ func retire() call {
 	return call{scripts.Retire, []string{"instance", "inbox"}, []any{worker, group}}
 }
 
-// retry is the call for the entry 2-0 of those set aside.
-func retry(receipt ...string) call {
-	return call{scripts.Retry, append([]string{"rejected", "inbox", "events"}, receipt...), []any{"2-0", logMax}}
+// retry is the call for the entry 2-0 of those set aside, by its request id; ""
+// where it has none.
+func retry(request string) call {
+	return call{scripts.Retry, []string{"rejected", "inbox", "events", "receipts", "older"}, []any{"2-0", logMax, request}}
 }
 
 // setAside is an entry of the inbox as it stands among the rejected.
@@ -82,36 +84,70 @@ func TestRejectingSetsAnEntryAside(t *testing.T) {
 			}),
 		},
 		{
+			name:  "the first receipt lasts three times as long as it must, where nobody turns the page",
+			start: three.with(state{"page": nil}),
+			call:  reject(refusal{request: "r1", receipt: sorry}),
+			want:  "rejected",
+			end: without2.with(state{
+				"page": nil, "receipts": passing{hash{"r1": sorry}, 3 * weekHours},
+				"rejected": entries(setAside("new", "2-0", reason)),
+				"events":   entries(rejectedEvent("2-0", reason, sorry)),
+			}),
+		},
+		{
 			name:  "a request gets a receipt that says so, and the one who waits is rung",
-			start: three,
-			call:  reject(refusal{receipt: sorry, bell: "bell:b1", fields: []any{".id", "r1"}}),
+			start: three.with(state{"receipts": passing{hash{"r0": "another"}, 300}, "older": passing{hash{"r00": "an older one"}, 200}}),
+			call:  reject(refusal{request: "r1", receipt: sorry, bell: "bell:b1", fields: []any{".id", "r1"}}),
 			want:  "rejected",
 			rings: []string{"bell:b1 " + sorry},
 			end: without2.with(state{
-				"receipt":  expiring{sorry, weekHours},
+				"receipts": passing{hash{"r0": "another", "r1": sorry}, 3 * weekHours}, "older": passing{hash{"r00": "an older one"}, 200},
 				"rejected": entries(setAside("new", "2-0", reason, ".id", "r1")),
 				"events":   entries(rejectedEvent("2-0", reason, sorry)),
 			}),
 		},
 		{
-			name:  "a receipt that stood before still stands",
-			start: three.with(state{"receipt": expiring{"the receipt", 1}}),
-			call:  reject(refusal{receipt: sorry}),
+			name:  "the receipt stands on this page even if that is full and passes soon, and turns none",
+			start: three.with(state{"page": nil, "receipts": passing{hash{"r0": "another"}, 1}, "older": passing{hash{"r00": "an older one"}, 200}}),
+			call:  reject(refusal{request: "r1", receipt: sorry}),
 			want:  "rejected",
 			end: without2.with(state{
-				"receipt":  expiring{"the receipt", 1},
+				"page": nil, "receipts": passing{hash{"r0": "another", "r1": sorry}, 3 * weekHours}, "older": passing{hash{"r00": "an older one"}, 200},
+				"rejected": entries(setAside("new", "2-0", reason)),
+				"events":   entries(rejectedEvent("2-0", reason, sorry)),
+			}),
+		},
+		{
+			name:  "a receipt that stood before still stands",
+			start: three.with(state{"receipts": passing{hash{"r1": "the receipt"}, 300}}),
+			call:  reject(refusal{request: "r1", receipt: sorry}),
+			want:  "rejected",
+			end: without2.with(state{
+				"receipts": passing{hash{"r1": "the receipt"}, 300},
 				"rejected": entries(setAside("new", "2-0", reason)),
 				"events":   entries(rejectedEvent("2-0", reason, sorry)),
 			}),
 		},
 		{
 			name:  "the one who waits is rung with the receipt that stands",
-			start: three.with(state{"receipt": expiring{"the receipt", 1}}),
-			call:  reject(refusal{receipt: sorry, bell: "bell:b1"}),
+			start: three.with(state{"receipts": hash{"r1": "the receipt"}}),
+			call:  reject(refusal{request: "r1", receipt: sorry, bell: "bell:b1"}),
 			want:  "rejected",
 			rings: []string{"bell:b1 the receipt"},
 			end: without2.with(state{
-				"receipt":  expiring{"the receipt", 1},
+				"receipts": hash{"r1": "the receipt"},
+				"rejected": entries(setAside("new", "2-0", reason)),
+				"events":   entries(rejectedEvent("2-0", reason, sorry)),
+			}),
+		},
+		{
+			name:  "a receipt on the page before still stands, and is rung",
+			start: three.with(state{"receipts": hash{"r0": "another"}, "older": hash{"r1": "the receipt"}}),
+			call:  reject(refusal{request: "r1", receipt: sorry, bell: "bell:b1"}),
+			want:  "rejected",
+			rings: []string{"bell:b1 the receipt"},
+			end: without2.with(state{
+				"receipts": hash{"r0": "another"}, "older": hash{"r1": "the receipt"},
 				"rejected": entries(setAside("new", "2-0", reason)),
 				"events":   entries(rejectedEvent("2-0", reason, sorry)),
 			}),
@@ -119,14 +155,14 @@ func TestRejectingSetsAnEntryAside(t *testing.T) {
 		{
 			name:  "an entry that is pending for another instance is gone",
 			start: state{"inbox": pendingForAnother(3)},
-			call:  reject(refusal{receipt: sorry, bell: "bell:b1", fields: []any{".id", "r1"}}),
+			call:  reject(refusal{request: "r1", receipt: sorry, bell: "bell:b1", fields: []any{".id", "r1"}}),
 			want:  "gone",
 			end:   state{"inbox": pendingForAnother(3)},
 		},
 		{
 			name:  "an entry that was acknowledged before is gone",
 			start: state{"inbox": inbox(3, 1, 3)},
-			call:  reject(refusal{receipt: sorry, bell: "bell:b1", fields: []any{".id", "r1"}}),
+			call:  reject(refusal{request: "r1", receipt: sorry, bell: "bell:b1", fields: []any{".id", "r1"}}),
 			want:  "gone",
 			end:   state{"inbox": inbox(3, 1, 3)},
 		},
@@ -276,32 +312,34 @@ func TestRetryingPutsAnEntryBack(t *testing.T) {
 	}
 	retried := entries(entry{"new", "event", "retried", "stream", "inbox", "entry", "new", "rejected", "2-0"})
 	older, kept := setAside("1-0", "1-0", reason, ".id", "r0"), setAside("2-0", "2-0", reason, ".id", "r1", ".books", `["a \"b\""]`)
+	sorry := `{"id":"r1","action":"request","user":"","books":[],"outcome":"rejected","reason":"no"}`
+	denied := receipt("request", by("ann", "r1", `"outcome":"rejected"`, `,"outcome":"rejected`), "denied unavailable unavailable")
 	tests := []test{
 		{
 			name:  "an entry that is not set aside is unknown",
-			start: state{"inbox": inbox, "rejected": entries(older), "receipt": expiring{`{"outcome":"rejected"}`, 1}},
-			call:  retry("receipt"),
+			start: state{"inbox": inbox, "rejected": entries(older), "receipts": hash{"r1": `{"outcome":"rejected"}`}},
+			call:  retry("r1"),
 			want:  "unknown",
-			end:   state{"inbox": inbox, "rejected": entries(older), "receipt": expiring{`{"outcome":"rejected"}`, 1}},
+			end:   state{"inbox": inbox, "rejected": entries(older), "receipts": hash{"r1": `{"outcome":"rejected"}`}},
 		},
 		{
 			name:  "an entry is unknown where nothing was ever set aside",
 			start: state{"inbox": inbox},
-			call:  retry(),
+			call:  retry(""),
 			want:  "unknown",
 			end:   state{"inbox": inbox},
 		},
 		{
 			name:  "an entry whose fields were not kept stays set aside",
-			start: state{"inbox": inbox, "rejected": entries(older, setAside("2-0", "2-0", reason)), "receipt": expiring{`{"outcome":"rejected"}`, 1}},
-			call:  retry("receipt"),
+			start: state{"inbox": inbox, "rejected": entries(older, setAside("2-0", "2-0", reason)), "receipts": hash{"r1": `{"outcome":"rejected"}`}},
+			call:  retry("r1"),
 			want:  "not_kept",
-			end:   state{"inbox": inbox, "rejected": entries(older, setAside("2-0", "2-0", reason)), "receipt": expiring{`{"outcome":"rejected"}`, 1}},
+			end:   state{"inbox": inbox, "rejected": entries(older, setAside("2-0", "2-0", reason)), "receipts": hash{"r1": `{"outcome":"rejected"}`}},
 		},
 		{
 			name:  "an entry goes back into its inbox as it was",
 			start: state{"inbox": inbox, "rejected": entries(older, kept)},
-			call:  retry(),
+			call:  retry(""),
 			want:  "new",
 			end:   state{"inbox": back("id", "r1", "books", `["a \"b\""]`), "rejected": entries(older), "events": retried},
 		},
@@ -309,7 +347,7 @@ func TestRetryingPutsAnEntryBack(t *testing.T) {
 			name: "a field of the entry's own is told from what was noted with it by the first dot only",
 			start: state{"inbox": inbox, "rejected": entries(
 				setAside("2-0", "2-0", reason, ".stream", "its own", "..entry", "dotted", ".", "no name", ".id", ""))},
-			call: retry(),
+			call: retry(""),
 			want: "new",
 			end: state{
 				"inbox": back("stream", "its own", ".entry", "dotted", "", "no name", "id", ""), "rejected": stream{}, "events": retried,
@@ -317,27 +355,63 @@ func TestRetryingPutsAnEntryBack(t *testing.T) {
 		},
 		{
 			name: "a receipt that says it was rejected is taken back",
-			start: state{"inbox": inbox, "rejected": entries(kept), "receipt": expiring{
-				`{"id":"r1","action":"request","user":"","outcome":"rejected","reason":"no","books":[]}`, 1}},
-			call: retry("receipt"),
-			want: "new",
-			end:  state{"inbox": back("id", "r1", "books", `["a \"b\""]`), "rejected": stream{}, "events": retried},
-		},
-		{
-			name: "any other receipt stands, even one of a book with a name like that of the outcome",
-			start: state{"inbox": inbox, "rejected": entries(kept), "receipt": expiring{
-				receipt("request", by("ann", "r1"), "denied", line(`"outcome":"rejected"`, "unavailable")), 1}},
-			call: retry("receipt"),
+			start: state{
+				"inbox": inbox, "rejected": entries(kept), "receipts": passing{hash{"r0": "another", "r1": sorry}, 300}, "older": hash{"r00": sorry},
+			},
+			call: retry("r1"),
 			want: "new",
 			end: state{
-				"inbox": back("id", "r1", "books", `["a \"b\""]`), "rejected": stream{}, "events": retried, "receipt": expiring{
-					receipt("request", by("ann", "r1"), "denied", line(`"outcome":"rejected"`, "unavailable")), 1},
+				"inbox": back("id", "r1", "books", `["a \"b\""]`), "rejected": stream{}, "events": retried,
+				"receipts": passing{hash{"r0": "another"}, 300}, "older": hash{"r00": sorry},
+			},
+		},
+		{
+			name: "a receipt that says it was rejected is taken back from the page before",
+			start: state{
+				"inbox": inbox, "rejected": entries(kept), "receipts": hash{"r0": sorry}, "older": passing{hash{"r00": sorry, "r1": sorry}, 200},
+			},
+			call: retry("r1"),
+			want: "new",
+			end: state{
+				"inbox": back("id", "r1", "books", `["a \"b\""]`), "rejected": stream{}, "events": retried,
+				"receipts": hash{"r0": sorry}, "older": passing{hash{"r00": sorry}, 200},
+			},
+		},
+		{
+			name:  "an entry without a request id takes no receipt back",
+			start: state{"inbox": inbox, "rejected": entries(kept), "receipts": hash{"r1": sorry}, "older": hash{"r2": sorry}},
+			call:  retry(""),
+			want:  "new",
+			end: state{
+				"inbox": back("id", "r1", "books", `["a \"b\""]`), "rejected": stream{}, "events": retried,
+				"receipts": hash{"r1": sorry}, "older": hash{"r2": sorry},
+			},
+		},
+		{
+			name: "any other receipt stands, even one of books with names like that of the outcome",
+			start: state{
+				"inbox": inbox, "rejected": entries(kept), "receipts": hash{"r1": denied}, "older": hash{"r00": sorry},
+			},
+			call: retry("r1"),
+			want: "new",
+			end: state{
+				"inbox": back("id", "r1", "books", `["a \"b\""]`), "rejected": stream{}, "events": retried,
+				"receipts": hash{"r1": denied}, "older": hash{"r00": sorry},
+			},
+		},
+		{
+			name:  "any other receipt stands on the page before, too",
+			start: state{"inbox": inbox, "rejected": entries(kept), "older": hash{"r1": denied}},
+			call:  retry("r1"),
+			want:  "new",
+			end: state{
+				"inbox": back("id", "r1", "books", `["a \"b\""]`), "rejected": stream{}, "events": retried, "older": hash{"r1": denied},
 			},
 		},
 		{
 			name:  "an entry without any receipt goes back",
 			start: state{"inbox": inbox, "rejected": entries(kept)},
-			call:  retry("receipt"),
+			call:  retry("r1"),
 			want:  "new",
 			end:   state{"inbox": back("id", "r1", "books", `["a \"b\""]`), "rejected": stream{}, "events": retried},
 		},
@@ -348,8 +422,8 @@ func TestRetryingPutsAnEntryBack(t *testing.T) {
 func TestARetryTellsTheIDOfTheNewEntry(t *testing.T) {
 	onBoth(t, func(t *testing.T, b *bench) {
 		b.start(t, state{"rejected": entries(setAside("2-0", "2-0", reason, ".id", "r1"))})
-		reply := must(b.do(t, retry()))(t)
-		again := must(b.do(t, retry()))(t)
+		reply := must(b.do(t, retry("")))(t)
+		again := must(b.do(t, retry("")))(t)
 		inbox := must(b.rdb.XRange(t.Context(), "inbox", "-", "+").Result())(t)
 		events := must(b.rdb.XRange(t.Context(), "events", "-", "+").Result())(t)
 		if len(inbox) != 1 || len(events) != 1 {

@@ -22,8 +22,8 @@ type example struct {
 }
 
 const (
-	overlookedReceipt = "MGET takes it for no receipt, and SET writes a receipt over it"
-	overlookedLock    = "EXISTS only asks whether anything is there"
+	overlookedPage = "EXISTS only asks whether anything is there; a page that is no text lasts until an operator deletes it"
+	overlookedLock = "EXISTS only asks whether anything is there"
 )
 
 var record = entries(entry{"1-0", "event", "before"})
@@ -31,51 +31,54 @@ var record = entries(entry{"1-0", "event", "before"})
 // examples are by the name of their script.
 var examples = map[string]example{
 	"lend": {
-		call: lend(usual, by("ann", "r1", "geb", "alice", "dune").rung("b1"), by("bob", "r2", "geb")),
+		call: lend(5, by("ann", "r1", "geb", "alice", "dune").rung("b1"), by("bob", "r2", "geb")),
 		start: state{
-			"requests": given(2), "loans": hash{"dune": "bob"}, "fetching": hash{"emma": "r0 "}, "front": zset{"alice": 2},
-			"demand": zset{"emma": 2}, "clock": 3.0, "fetches": record, "events": record,
-			"card:ann": hash{"emma": "2 1"}, "card:bob": hash{"dune": "2 1"},
+			"requests": given(2), "loans": hash{"dune": "bob"}, "fetching": hash{"emma": "r0 "}, "front": setOf("alice", "emma"),
+			"page": nil, "receipts": hash{"r8": "a receipt"}, "older": hash{"r9": "an older one"}, "fetches": record, "events": record,
+			"card:ann": hash{"emma": "20001"}, "card:bob": hash{"dune": "20001"},
 		},
-		emits:      2,
-		overlooked: map[string]string{"receipt:r1": overlookedReceipt, "receipt:r2": overlookedReceipt},
+		emits:      1,
+		overlooked: map[string]string{"page": overlookedPage},
 	},
 	"return": {
 		call: takeBack(1, by("ann", "r1", "geb", "alice").rung("b1"), by("bob", "r2", "dune")),
 		start: state{
 			"returns": given(2), "loans": hash{"geb": "ann", "alice": "ann", "dune": "bob"}, "fetching": hash{"emma": "r0 "},
-			"front": zset{"z": 2}, "demand": zset{"geb": 3}, "stores": record, "events": record,
-			"card:ann": hash{"geb": "2 1", "alice": "2 1"}, "card:bob": hash{"dune": "2 1"},
+			"front": setOf("z", "y"), "demand": weights{"geb": 3, "z": 2}, "clock": 3.0, "stores": record, "events": record,
+			"page": nil, "receipts": hash{"r8": "a receipt"}, "older": hash{"r9": "an older one"},
+			"card:ann": hash{"geb": "20001", "alice": "20001"}, "card:bob": hash{"dune": "20001"},
 		},
-		emits:      3,
-		overlooked: map[string]string{"receipt:r1": overlookedReceipt, "receipt:r2": overlookedReceipt},
+		emits:      5,
+		overlooked: map[string]string{"page": overlookedPage},
 	},
 	"fetch": {
-		call:  fetch(parcel{"r1", "geb"}, parcel{"r2", "dune"}),
-		start: state{"fetches": given(2), "out": hash{"dune": "r0"}, "awaited": hash{"emma": "r0"}, "deliveries": record, "events": record},
-		emits: 2,
+		call: fetch([]parcel{{"r1", "geb"}}, []parcel{{"r2", "dune"}}, []parcel{{"r3", "emma"}, {"r4", "b"}}),
+		start: out("dune", "emma", "z").with(state{
+			"fetches": given(3), "awaited": hash{"emma": "r0"}, "deliveries": record, "events": record,
+		}),
+		emits: 3,
 	},
 	"store": {
-		call: store("geb", "dune"),
-		start: state{
-			"stores": given(2), "out": hash{"geb": "r0", "dune": "r0", "emma": "r0"}, "awaited": hash{"geb": "r1", "emma": "r9"},
-			"deliveries": record, "events": record,
-		},
-		emits: 2,
+		call: store([]string{"geb"}, []string{"dune"}, []string{"alice", "b"}),
+		start: out("geb", "dune", "emma", "b", "z").with(state{
+			"stores": given(3), "awaited": hash{"geb": "r1", "emma": "r9"}, "deliveries": record, "events": record,
+		}),
+		emits: 3,
 	},
 	"deliver": {
-		call: deliver(parcel{"r1", "geb"}, parcel{"r2", "dune"}),
+		call: deliver([]parcel{{"r1", "geb"}}, []parcel{{"r2", "dune"}}, []parcel{{"r3", "alice"}, {"r4", "x"}}),
 		start: state{
-			"deliveries": given(2), "loans": hash{"geb": "ann"}, "fetching": hash{"geb": "r1 b1", "emma": "r9 "}, "front": zset{"alice": 1},
+			"deliveries": given(3), "loans": hash{"geb": "ann"}, "fetching": hash{"geb": "r1 b1", "emma": "r9 "}, "front": setOf("alice"),
 			"stores": record, "events": record,
 		},
-		emits: 2,
+		emits: 3,
 	},
 	"reject": {
-		call:       reject(refusal{receipt: "a receipt", bell: "bell:b1", fields: []any{".id", "r1"}}),
-		start:      state{"inbox": given(2), "rejected": record, "events": record},
-		emits:      1,
-		overlooked: map[string]string{"receipt": "SET with NX leaves it as it is, whatever it is"},
+		call: reject(refusal{request: "r1", receipt: "a receipt", bell: "bell:b1", fields: []any{".id", "r1"}}),
+		start: state{
+			"inbox": given(2), "rejected": record, "events": record, "receipts": hash{"r8": "a receipt"}, "older": hash{"r9": "an older one"},
+		},
+		emits: 1,
 	},
 	"claim": {
 		call: claim("1-0", "2-0"),
@@ -93,10 +96,10 @@ var examples = map[string]example{
 		overlooked: map[string]string{"instance": overlookedLock},
 	},
 	"retry": {
-		call: retry("receipt"),
+		call: retry("r1"),
 		start: state{
 			"inbox": given(1), "rejected": entries(setAside("2-0", "2-0", reason, ".id", "r1")), "events": record,
-			"receipt": expiring{`{"outcome":"rejected"}`, 1},
+			"receipts": hash{"r8": "a receipt"}, "older": hash{"r1": `{"outcome":"rejected"}`, "r9": "an older one"},
 		},
 		emits: 1,
 	},
@@ -127,6 +130,11 @@ func TestEveryScriptHasAnExampleThatFitsItsHeader(t *testing.T) {
 					}
 					if kind, ok := types[key.name]; ok && kind != strings.ToLower(key.kind) {
 						t.Errorf("%s is a %s, but the header calls it a %s", key.name, kind, key.kind)
+					}
+				}
+				for _, key := range example.keys[len(h.keys):] {
+					if types[key] != strings.ToLower(h.rest) {
+						t.Errorf("%s is a %s, but the header calls it a %s", key, types[key], h.rest)
 					}
 				}
 				if b.embedded && example.onlyRedis != "" {
@@ -218,10 +226,14 @@ func TestAnInboxThatVanishedIsAFaultBeforeAnythingIsWritten(t *testing.T) {
 	})
 }
 
-func TestAClockThatIsNoNumberIsAFaultBeforeAnythingIsWritten(t *testing.T) {
+func TestATextThatIsNoNumberIsAFaultBeforeAnythingIsWritten(t *testing.T) {
 	onRedis(t, func(t *testing.T, b *bench) {
-		b.start(t, examples["lend"].start.with(state{"clock": "half past four"}))
-		b.wantFault(t, examples["lend"], "clock", "")
+		for name, key := range map[string]string{"return": "clock", "fetch": "away", "store": "away"} {
+			t.Run(name+": "+key, func(t *testing.T) {
+				b.start(t, examples[name].start.with(state{key: "half past four"}))
+				b.wantFault(t, examples[name], key, "")
+			})
+		}
 	})
 }
 
@@ -235,6 +247,22 @@ func TestAFullServerIsAFaultBeforeAnythingIsWritten(t *testing.T) {
 				continue // it adds no data
 			}
 			t.Run(name, func(t *testing.T) {
+				b.start(t, example.start)
+				must(b.rdb.ConfigSet(t.Context(), "maxmemory", "1").Result())(t)
+				b.wantFault(t, example, "", "OOM ")
+				must(b.rdb.ConfigSet(t.Context(), "maxmemory", "0").Result())(t)
+			})
+		}
+		// These log nothing, so the first thing they write is another.
+		for name, example := range map[string]example{
+			"fetch": {
+				call:  fetch([]parcel{{"r1", "geb"}, {"r2", "geb"}}),
+				start: out("geb").with(state{"fetches": given(1), "awaited": hash{"geb": "r0"}}),
+			},
+			"store":   {call: store([]string{"geb", "dune"}), start: state{"stores": given(1)}},
+			"deliver": {call: deliver([]parcel{{"r1", "geb"}, {"r2", "geb"}}), start: state{"deliveries": given(1), "front": setOf("geb")}},
+		} {
+			t.Run(name+": all are set apart", func(t *testing.T) {
 				b.start(t, example.start)
 				must(b.rdb.ConfigSet(t.Context(), "maxmemory", "1").Result())(t)
 				b.wantFault(t, example, "", "OOM ")

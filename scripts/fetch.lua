@@ -6,29 +6,32 @@
 --
 -- KEYS[1] instance    STRING  the lock of the instance that calls
 -- KEYS[2] fetches     STREAM  the inbox the entries were read from
--- KEYS[3] out         HASH    book -> request, for all that is not on the shelves
+-- KEYS[3] away        STRING  how many books are not on the shelves
 -- KEYS[4] awaited     HASH    book -> request, for books that are out and ordered again
 -- KEYS[5] deliveries  STREAM  the lending service's inbox for books from the shelves
 -- KEYS[6] events      STREAM  the log
+-- KEYS[7...] for each book: what is out of its bay of the shelves (HASH book -> "")
 --
 -- ARGV[1] token    the token in the instance's lock
 -- ARGV[2] name     the instance's name, under which the entries are pending
 -- ARGV[3] group    the group that reads the inbox
 -- ARGV[4] log_max  about how many entries the log keeps
--- ARGV[5...] for each entry, by ascending entry id: its entry id, request id, book;
---         at most 2,000 entries a call
+-- ARGV[5...] for each entry, by ascending entry id: its entry id, number of books, the
+--         orders as they are passed on (JSON), and for each book its request id and
+--         the book; at most 2,000 books a call
 --
--- Returns an array with one word an entry, in order of precedence:
---         "gone"      it is not pending for this instance: nothing was done
+-- Returns an array with one word a book, in order of precedence:
+--         "gone"      its entry is not pending for this instance: nothing was done
 --         "fetched"   the book left the shelves
---         "repeat"    the book is out or awaited for this very request: only acknowledged
 --         "awaited"   the book is out; it will be handed on when it comes back
---         "conflict"  another request awaits the book already: nothing was done
--- Emits   one "fetched" or "awaited" an entry of that result
+--         "conflict"  another order awaits the book already: nothing was done, and an
+--                     entry of this book alone is still pending
+--         "apart"     the same, in an entry of several books: it has an entry of its own now
+-- Emits   one "fetched" an entry of that result, one "awaited" an entry of that result
 -- Faults  FENCED  the instance no longer holds its name; nothing was written
 local instance = KEYS[1]
 local fetches = KEYS[2]
-local out = KEYS[3]
+local away = KEYS[3]
 local awaited = KEYS[4]
 local deliveries = KEYS[5]
 local events = KEYS[6]
@@ -39,81 +42,103 @@ local log_max = ARGV[4]
 
 -- Read. An entry that is no longer pending for this instance was handled by
 -- another, or by an earlier call whose answer was lost.
-if redis.call('GETRANGE', instance, 0, #token - 1) ~= token then
+local call = redis.call
+if call('GETRANGE', instance, 0, #token - 1) ~= token then
   return redis.error_reply('FENCED the instance no longer holds its name')
 end
-local ids, requests, books = {}, {}, {}
-for arg = 5, #ARGV, 3 do
-  ids[#ids + 1] = ARGV[arg]
-  requests[#requests + 1] = ARGV[arg + 1]
-  books[#books + 1] = ARGV[arg + 2]
+local bays = { unpack(KEYS, 7) }
+local ids, texts, last, requests, books, outs = {}, {}, {}, {}, {}, {}
+local arg = 5
+while arg <= #ARGV do
+  ids[#ids + 1], texts[#texts + 1] = ARGV[arg], ARGV[arg + 2]
+  local count = tonumber(ARGV[arg + 1])
+  for i = arg + 3, arg + 1 + 2 * count, 2 do
+    requests[#requests + 1], books[#books + 1] = ARGV[i], ARGV[i + 1]
+    outs[#books] = call('HEXISTS', bays[#books], ARGV[i + 1]) == 1
+  end
+  arg, last[#ids] = arg + 3 + 2 * count, #books
 end
 local pending = {}
-for _, entry in ipairs(redis.call('XPENDING', fetches, group, ids[1], ids[#ids], 1000000, name)) do
+for _, entry in ipairs(call('XPENDING', fetches, group, ids[1], ids[#ids], 1000000, name)) do
   pending[entry[1]] = true
 end
 -- A key of the wrong type must fault now, before the first write.
-redis.call('XLEN', deliveries)
-redis.call('XLEN', events)
-local outs = redis.call('HMGET', out, unpack(books))
-local waits = redis.call('HMGET', awaited, unpack(books))
+if not string.match(call('GET', away) or '0', '^%-?%d+$') then
+  return redis.error_reply('ERR what is away is counted by a number')
+end
+call('XLEN', deliveries)
+call('XLEN', events)
+local waits = call('HMGET', awaited, unpack(books))
 
 -- Decide.
-local out_for, awaited_for = {}, {}
-for i, book in ipairs(books) do
-  out_for[book] = outs[i] or nil
-  awaited_for[book] = waits[i] or nil
-end
-local replies, acknowledged, taken, noted = {}, {}, {}, {}
-for i, id in ipairs(ids) do
-  local request, book = requests[i], books[i]
-  if not pending[id] then
-    replies[i] = 'gone'
-  elseif not out_for[book] then
-    replies[i] = 'fetched'
-    out_for[book] = request
-    taken[#taken + 1] = book
-    taken[#taken + 1] = request
-  elseif out_for[book] == request or awaited_for[book] == request then
-    replies[i] = 'repeat'
-  elseif not awaited_for[book] then
-    replies[i] = 'awaited'
-    awaited_for[book] = request
-    noted[#noted + 1] = book
-    noted[#noted + 1] = request
-  else
-    replies[i] = 'conflict'
+local function quoted(text) return '"' .. string.gsub(text, '["\\]', '\\%0') .. '"' end
+local function order(request, book) return '["' .. request .. '",' .. quoted(book) .. ']' end
+local replies, acknowledged, left, noted, apart = {}, {}, {}, {}, {}
+local fetched, waiting, out, awaited_by = {}, {}, {}, {}
+local first = 1
+for n, id in ipairs(ids) do
+  local got, late, stays = {}, {}, false
+  for i = first, last[n] do
+    local request, book = requests[i], books[i]
+    local word
+    if not pending[id] then
+      word = 'gone'
+    elseif not (outs[i] or out[book]) then
+      word = 'fetched'
+      out[book] = true
+      left[#left + 1] = i
+      got[#got + 1] = i
+    elseif not (waits[i] or awaited_by[book]) then
+      word = 'awaited'
+      awaited_by[book] = request
+      noted[#noted + 1] = book
+      noted[#noted + 1] = request
+      late[#late + 1] = order(request, book)
+    elseif last[n] == first then
+      word, stays = 'conflict', true
+    else
+      word = 'apart'
+      apart[#apart + 1] = '[' .. order(request, book) .. ']'
+    end
+    replies[i] = word
   end
-  if replies[i] ~= 'gone' and replies[i] ~= 'conflict' then acknowledged[#acknowledged + 1] = id end
+  if #got == last[n] - first + 1 then
+    fetched[#fetched + 1] = texts[n]
+  elseif #got > 0 then
+    for k, i in ipairs(got) do got[k] = order(requests[i], books[i]) end
+    fetched[#fetched + 1] = '[' .. table.concat(got, ',') .. ']'
+  end
+  if #late > 0 then waiting[#waiting + 1] = '[' .. table.concat(late, ',') .. ']' end
+  if pending[id] and not stays then acknowledged[#acknowledged + 1] = id end
+  first = last[n] + 1
 end
 
 -- Write. The log comes first: a full server refuses a script's first write, and
 -- no later one.
-for i, reply in ipairs(replies) do
-  if reply == 'fetched' or reply == 'awaited' then
-    redis.call('XADD', events, 'MAXLEN', '~', log_max, '*',
-      'event', reply, 'by', name, 'request', requests[i], 'book', books[i])
-  end
+for _, orders in ipairs(fetched) do
+  call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'fetched', 'by', name, 'orders', orders)
+  call('XADD', deliveries, '*', 'orders', orders)
 end
-if #taken > 0 then redis.call('HSET', out, unpack(taken)) end
-if #noted > 0 then redis.call('HSET', awaited, unpack(noted)) end
-for i, reply in ipairs(replies) do
-  if reply == 'fetched' then
-    redis.call('XADD', deliveries, '*', 'request', requests[i], 'book', books[i])
-  end
+for _, orders in ipairs(waiting) do
+  call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'awaited', 'by', name, 'orders', orders)
 end
-if #acknowledged > 0 then redis.call('XACK', fetches, group, unpack(acknowledged)) end
+for _, i in ipairs(left) do call('HSET', bays[i], books[i], '') end
+if #left > 0 then call('INCRBY', away, #left) end
+if #noted > 0 then call('HSET', awaited, unpack(noted)) end
+for _, orders in ipairs(apart) do call('XADD', fetches, '*', 'orders', orders) end
+if #acknowledged > 0 then call('XACK', fetches, group, unpack(acknowledged)) end
 
--- Trim to what is still needed: the oldest pending entry and all after it, or,
--- where nothing is pending, all after the last one delivered.
-local left = redis.call('XPENDING', fetches, group)
-local keep = left[2]
-if left[1] == 0 then
-  for _, info in ipairs(redis.call('XINFO', 'GROUPS', fetches)) do
-    for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
-    if info.name == group then keep = info['last-delivered-id'] end
+-- Trim to what is still needed: nothing, where all was read and nothing is pending;
+-- else the oldest pending entry and all after it, or all after the last one read.
+for _, info in ipairs(call('XINFO', 'GROUPS', fetches)) do
+  for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
+  if info.name == group and info.pending == 0 and info.lag == 0 then
+    call('XTRIM', fetches, 'MAXLEN', 0)
+  elseif info.name == group and info.pending == 0 then
+    call('XDEL', fetches, info['last-delivered-id'])
+    call('XTRIM', fetches, 'MINID', info['last-delivered-id'])
+  elseif info.name == group then
+    call('XTRIM', fetches, 'MINID', call('XPENDING', fetches, group)[2])
   end
-  redis.call('XDEL', fetches, keep)
 end
-redis.call('XTRIM', fetches, 'MINID', keep)
 return replies

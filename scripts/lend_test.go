@@ -4,26 +4,20 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"strconv"
+	"strings"
 	"testing"
 
 	"example.com/library/scripts"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// Terms are the numbers by which lend.lua decides.
-type terms struct{ loansMax, demandMax, demandHalf int }
-
-// usual are the terms of most tests. An ask weighs twice as much as the one before
-// it, so the demand can be read off: 1, 2, 4, … and the clock is what the next weighs.
-var usual = terms{loansMax: 5, demandMax: 100, demandHalf: 1}
-
 // lend is the call for requests that stand in the inbox as 1-0, 2-0, …
-func lend(by terms, orders ...order) call {
-	keys, args := place(
-		[]string{"instance", "requests", "loans", "fetching", "front", "demand", "clock", "fetches", "events"},
-		[]any{secret, worker, group, by.loansMax, loanMS, weekMS, logMax, by.demandMax, by.demandHalf, bells},
+func lend(loansMax int, orders ...order) call {
+	keys, args := place("request",
+		[]string{"instance", "requests", "loans", "fetching", "front", "receipts", "older", "page", "fetches", "events"},
+		[]any{secret, worker, group, loansMax, loanDays, weekMS, logMax, bells},
 		orders)
 	return call{scripts.Lend, keys, args}
 }
@@ -32,272 +26,397 @@ func TestLendingDecidesEachRequestAsIfItCameAlone(t *testing.T) {
 	geb := by("ann", "r1", "geb")
 	tests := []struct {
 		decision
-		terms terms
+		loansMax int // 5 if it does not matter
 	}{
 		{decision: decision{
 			name:   "a book in front storage is in the user's hands at once",
-			start:  state{"front": zset{"geb": 3, "alice": 1}},
+			start:  state{"front": setOf("geb", "alice")},
 			orders: []order{geb},
-			want:   []string{receipt("request", geb, "granted", lent("geb", "front"))},
-			end: state{
-				"loans": hash{"geb": "ann"}, "card:ann": hash{"geb": "DUE NOW"},
-				"front": zset{"alice": 1}, "demand": zset{"geb": 1}, "clock": 2.0,
-			},
+			want:   []string{"granted front"},
+			end:    state{"loans": hash{"geb": "ann"}, "card:ann": hash{"geb": "DUE0028"}, "front": setOf("alice")},
 		}},
 		{decision: decision{
 			name:   "the last book leaves front storage empty",
-			start:  state{"front": zset{"geb": 3}},
+			start:  state{"front": setOf("geb")},
 			orders: []order{geb},
-			want:   []string{receipt("request", geb, "granted", lent("geb", "front"))},
-			end: state{
-				"loans": hash{"geb": "ann"}, "card:ann": hash{"geb": "DUE NOW"},
-				"demand": zset{"geb": 1}, "clock": 2.0,
-			},
+			want:   []string{"granted front"},
+			end:    state{"loans": hash{"geb": "ann"}, "card:ann": hash{"geb": "DUE0028"}},
 		}},
 		{decision: decision{
 			name:   "any other book is ordered from the shelves, for the request and its bell",
-			start:  state{"front": zset{"alice": 1}},
+			start:  state{"front": setOf("alice")},
 			orders: []order{geb.rung("b1")},
-			want:   []string{receipt("request", geb, "granted", lent("geb", "shelves"))},
-			rings:  []string{"bell:b1 " + receipt("request", geb, "granted", lent("geb", "shelves"))},
+			want:   []string{"granted shelves"},
+			rings:  []string{"bell:b1 " + receipt("request", geb, "granted shelves")},
 			end: state{
-				"loans": hash{"geb": "ann"}, "card:ann": hash{"geb": "DUE NOW"}, "fetching": hash{"geb": "r1 b1"},
-				"fetches": entries(entry{"new", "request", "r1", "book", "geb"}),
-				"front":   zset{"alice": 1}, "demand": zset{"geb": 1}, "clock": 2.0,
+				"loans": hash{"geb": "ann"}, "card:ann": hash{"geb": "DUE0028"}, "fetching": hash{"geb": "r1 b1"},
+				"fetches": entries(sent(parcel{"r1", "geb"})), "front": setOf("alice"),
 			},
 		}},
 		{decision: decision{
 			name:   "an order of nobody who waits for a ring has no bell",
 			orders: []order{geb},
-			want:   []string{receipt("request", geb, "granted", lent("geb", "shelves"))},
+			want:   []string{"granted shelves"},
 			end: state{
-				"loans": hash{"geb": "ann"}, "card:ann": hash{"geb": "DUE NOW"}, "fetching": hash{"geb": "r1 "},
-				"fetches": entries(entry{"new", "request", "r1", "book", "geb"}), "demand": zset{"geb": 1}, "clock": 2.0,
+				"loans": hash{"geb": "ann"}, "card:ann": hash{"geb": "DUE0028"}, "fetching": hash{"geb": "r1 "},
+				"fetches": entries(sent(parcel{"r1", "geb"})),
 			},
 		}},
 		{decision: decision{
-			name: "orders and loans that stood before still stand",
+			name: "what stood before still stands",
 			start: state{
-				"loans": hash{"dune": "ann", "emma": "bob"}, "card:ann": hash{"dune": "9 8"}, "card:bob": hash{"emma": "7 6"},
-				"fetching": hash{"dune": "r0 b0"}, "fetches": entries(entry{"1-0", "request", "r0", "book", "dune"}),
-				"demand": zset{"emma": 1}, "clock": 8.0, "receipt:r0": expiring{"a receipt", 2},
+				"loans": hash{"dune": "ann", "emma": "bob"}, "card:ann": hash{"dune": "90008"}, "card:bob": hash{"emma": "70006"},
+				"fetching": hash{"dune": "r0 b0"}, "fetches": entries(entry{"1-0", "orders", `[["r0","dune"]]`}),
+				"demand": weights{"emma": 1, "geb": 2}, "clock": 8.0,
+				"receipts": hash{"r0": "a receipt"}, "older": passing{hash{"r00": "an older one"}, 2},
 			},
 			orders: []order{geb},
-			want:   []string{receipt("request", geb, "granted", lent("geb", "shelves"))},
+			want:   []string{"granted shelves"},
 			end: state{
 				"loans":    hash{"dune": "ann", "emma": "bob", "geb": "ann"},
-				"card:ann": hash{"dune": "9 8", "geb": "DUE NOW"}, "card:bob": hash{"emma": "7 6"},
+				"card:ann": hash{"dune": "90008", "geb": "DUE0028"}, "card:bob": hash{"emma": "70006"},
 				"fetching": hash{"dune": "r0 b0", "geb": "r1 "},
-				"fetches":  entries(entry{"1-0", "request", "r0", "book", "dune"}, entry{"new", "request", "r1", "book", "geb"}),
-				"demand":   zset{"emma": 1, "geb": 8}, "clock": 16.0, "receipt:r0": expiring{"a receipt", 2},
+				"fetches":  entries(entry{"1-0", "orders", `[["r0","dune"]]`}, sent(parcel{"r1", "geb"})),
+				"demand":   weights{"emma": 1, "geb": 2}, "clock": 8.0,
+				"receipts": hash{"r0": "a receipt"}, "older": passing{hash{"r00": "an older one"}, 2},
 			},
 		}},
 		{decision: decision{
 			name: "the free books are lent where others are not, in the order they were asked for",
 			start: state{
-				"loans": hash{"alice": "bob", "emma": "ann"}, "card:ann": hash{"emma": "2000 1000"}, "card:bob": hash{"alice": "3000 1000"},
-				"front": zset{"geb": 1},
+				"loans": hash{"alice": "bob", "emma": "ann"}, "card:ann": hash{"emma": "20000001"}, "card:bob": hash{"alice": "30000001"},
+				"front": setOf("geb"),
 			},
 			orders: []order{by("ann", "r1", "alice", "geb", "emma", "dune")},
-			want: []string{receipt("request", by("ann", "r1"), "partial",
-				line("alice", "unavailable"), lent("geb", "front"), alreadyYours("emma", "2000"), lent("dune", "shelves"))},
+			want:   []string{"partial unavailable front already_yours:2000 shelves"},
 			end: state{
 				"loans":    hash{"alice": "bob", "emma": "ann", "geb": "ann", "dune": "ann"},
-				"card:ann": hash{"emma": "2000 1000", "geb": "DUE NOW", "dune": "DUE NOW"}, "card:bob": hash{"alice": "3000 1000"},
-				"fetching": hash{"dune": "r1 "}, "fetches": entries(entry{"new", "request", "r1", "book", "dune"}),
-				"demand": zset{"alice": 1, "geb": 2, "emma": 4, "dune": 8}, "clock": 16.0,
+				"card:ann": hash{"emma": "20000001", "geb": "DUE0028", "dune": "DUE0028"}, "card:bob": hash{"alice": "30000001"},
+				"fetching": hash{"dune": "r1 "}, "fetches": entries(sent(parcel{"r1", "dune"})),
 			},
 		}},
 		{decision: decision{
 			name:   "a request for books of which none is free is denied",
-			start:  state{"loans": hash{"geb": "bob"}, "card:bob": hash{"geb": "2000 1000"}},
+			start:  state{"loans": hash{"geb": "bob"}, "card:bob": hash{"geb": "20000001"}},
 			orders: []order{geb.rung("b1")},
-			want:   []string{receipt("request", geb, "denied", line("geb", "unavailable"))},
-			rings:  []string{"bell:b1 " + receipt("request", geb, "denied", line("geb", "unavailable"))},
-			end: state{
-				"loans": hash{"geb": "bob"}, "card:bob": hash{"geb": "2000 1000"}, "demand": zset{"geb": 1}, "clock": 2.0,
-			},
+			want:   []string{"denied unavailable"},
+			rings:  []string{"bell:b1 " + receipt("request", geb, "denied unavailable")},
+			end:    state{"loans": hash{"geb": "bob"}, "card:bob": hash{"geb": "20000001"}},
 		}},
 		{decision: decision{
 			name:   "a book the user holds is theirs already, with the loan's own due time and no new loan",
-			start:  state{"loans": hash{"geb": "ann"}, "card:ann": hash{"geb": "2000 1000"}},
+			start:  state{"loans": hash{"geb": "ann"}, "card:ann": hash{"geb": "20000001"}},
 			orders: []order{geb},
-			want:   []string{receipt("request", geb, "denied", alreadyYours("geb", "2000"))},
-			end: state{
-				"loans": hash{"geb": "ann"}, "card:ann": hash{"geb": "2000 1000"}, "demand": zset{"geb": 1}, "clock": 2.0,
-			},
+			want:   []string{"denied already_yours:2000"},
+			end:    state{"loans": hash{"geb": "ann"}, "card:ann": hash{"geb": "20000001"}},
 		}},
 		{decision: decision{
 			name:   "a loan that is not on the card is theirs already, with no due time",
 			start:  state{"loans": hash{"geb": "ann"}},
 			orders: []order{geb},
-			want:   []string{receipt("request", geb, "denied", line("geb", "already_yours"))},
-			end:    state{"loans": hash{"geb": "ann"}, "demand": zset{"geb": 1}, "clock": 2.0},
+			want:   []string{"denied already_yours"},
+			end:    state{"loans": hash{"geb": "ann"}},
 		}},
-		{
-			terms: terms{2, 100, 1},
-			decision: decision{
-				name: "a request that would take the user over the limit is denied whole",
-				start: state{
-					"loans": hash{"emma": "ann", "alice": "bob"}, "card:ann": hash{"emma": "2000 1000"}, "card:bob": hash{"alice": "3000 1000"},
-					"front": zset{"geb": 1},
-				},
-				orders: []order{by("ann", "r1", "geb", "alice", "dune", "emma")},
-				want: []string{receipt("request", by("ann", "r1"), "denied",
-					line("geb", "over_limit"), line("alice", "unavailable"), line("dune", "over_limit"), alreadyYours("emma", "2000"))},
-				end: state{
-					"loans": hash{"emma": "ann", "alice": "bob"}, "card:ann": hash{"emma": "2000 1000"}, "card:bob": hash{"alice": "3000 1000"},
-					"front": zset{"geb": 1}, "demand": zset{"geb": 1, "alice": 2, "dune": 4, "emma": 8}, "clock": 16.0,
-				},
+		{loansMax: 2, decision: decision{
+			name: "a request that would take the user over the limit is denied whole",
+			start: state{
+				"loans": hash{"emma": "ann", "alice": "bob"}, "card:ann": hash{"emma": "20000001"}, "card:bob": hash{"alice": "30000001"},
+				"front": setOf("geb"),
 			},
-		},
-		{
-			terms: terms{2, 100, 1},
-			decision: decision{
-				name: "a user may hold as many books as the limit says, and only free ones count against it",
-				start: state{
-					"loans": hash{"emma": "ann", "alice": "bob"}, "card:ann": hash{"emma": "2000 1000"}, "card:bob": hash{"alice": "3000 1000"},
-					"front": zset{"geb": 1},
-				},
-				orders: []order{by("ann", "r1", "geb", "alice", "emma")},
-				want: []string{receipt("request", by("ann", "r1"), "partial",
-					lent("geb", "front"), line("alice", "unavailable"), alreadyYours("emma", "2000"))},
-				end: state{
-					"loans":    hash{"emma": "ann", "alice": "bob", "geb": "ann"},
-					"card:ann": hash{"emma": "2000 1000", "geb": "DUE NOW"}, "card:bob": hash{"alice": "3000 1000"},
-					"demand": zset{"geb": 1, "alice": 2, "emma": 4}, "clock": 8.0,
-				},
+			orders: []order{by("ann", "r1", "geb", "alice", "dune", "emma")},
+			want:   []string{"denied over_limit unavailable over_limit already_yours:2000"},
+			end: state{
+				"loans": hash{"emma": "ann", "alice": "bob"}, "card:ann": hash{"emma": "20000001"}, "card:bob": hash{"alice": "30000001"},
+				"front": setOf("geb"),
 			},
-		},
+		}},
+		{loansMax: 2, decision: decision{
+			name: "a user may hold as many books as the limit says, and only free ones count against it",
+			start: state{
+				"loans": hash{"emma": "ann", "alice": "bob"}, "card:ann": hash{"emma": "20000001"}, "card:bob": hash{"alice": "30000001"},
+				"front": setOf("geb"),
+			},
+			orders: []order{by("ann", "r1", "geb", "alice", "emma")},
+			want:   []string{"partial front unavailable already_yours:2000"},
+			end: state{
+				"loans":    hash{"emma": "ann", "alice": "bob", "geb": "ann"},
+				"card:ann": hash{"emma": "20000001", "geb": "DUE0028"}, "card:bob": hash{"alice": "30000001"},
+			},
+		}},
 		{decision: decision{
 			name:   "a request with a receipt is a repeat: its receipt is rung again, and nothing else happens",
-			start:  state{"receipt:r1": expiring{"the receipt", 1}, "front": zset{"geb": 1}, "demand": zset{"geb": 1}, "clock": 2.0},
+			start:  state{"receipts": hash{"r1": "the receipt"}, "front": setOf("geb")},
 			orders: []order{geb.rung("b1")},
 			want:   []string{"repeat"},
 			rings:  []string{"bell:b1 the receipt"},
-			end:    state{"receipt:r1": expiring{"the receipt", 1}, "front": zset{"geb": 1}, "demand": zset{"geb": 1}, "clock": 2.0},
+			end:    state{"receipts": hash{"r1": "the receipt"}, "front": setOf("geb")},
 		}},
 		{decision: decision{
-			name:   "a repeat in a batch leaves the others to be decided, and counts no demand",
-			start:  state{"receipt:r1": expiring{"the receipt", 1}, "demand": zset{"geb": 3}, "clock": 4.0},
-			orders: []order{by("ann", "r1", "geb", "alice"), by("bob", "r2", "emma")},
-			want:   []string{"repeat", receipt("request", by("bob", "r2"), "granted", lent("emma", "shelves"))},
+			name:   "a request with a receipt on the page before is a repeat, too",
+			start:  state{"receipts": hash{"r0": "another"}, "older": hash{"r1": "the receipt"}, "front": setOf("geb")},
+			orders: []order{geb.rung("b1")},
+			want:   []string{"repeat"},
+			rings:  []string{"bell:b1 the receipt"},
+			end:    state{"receipts": hash{"r0": "another"}, "older": hash{"r1": "the receipt"}, "front": setOf("geb")},
+		}},
+		{decision: decision{
+			name:   "a repeat in a batch leaves the others to be decided",
+			start:  state{"receipts": hash{"r1": "the receipt"}, "older": hash{"r3": "an older one"}, "front": setOf("geb")},
+			orders: []order{by("ann", "r1", "geb", "alice"), by("bob", "r2", "emma"), by("ann", "r3", "geb"), by("cy", "r4", "geb")},
+			want:   []string{"repeat", "granted shelves", "repeat", "granted front"},
 			end: state{
-				"receipt:r1": expiring{"the receipt", 1},
-				"loans":      hash{"emma": "bob"}, "card:bob": hash{"emma": "DUE NOW"},
-				"fetching": hash{"emma": "r2 "}, "fetches": entries(entry{"new", "request", "r2", "book", "emma"}),
-				"demand": zset{"geb": 3, "emma": 4}, "clock": 8.0,
+				"receipts": hash{"r1": "the receipt"}, "older": hash{"r3": "an older one"},
+				"loans": hash{"emma": "bob", "geb": "cy"}, "card:bob": hash{"emma": "DUE0028"}, "card:cy": hash{"geb": "DUE0028"},
+				"fetching": hash{"emma": "r2 "}, "fetches": entries(sent(parcel{"r2", "emma"})),
 			},
 		}},
 		{decision: decision{
 			name:   "the same request twice in one batch is decided once, even if it asks for other books then",
 			orders: []order{geb.rung("b1"), by("ann", "r1", "alice").rung("b2")},
-			want:   []string{receipt("request", geb, "granted", lent("geb", "shelves")), "repeat"},
+			want:   []string{"granted shelves", "repeat"},
 			rings: []string{
-				"bell:b1 " + receipt("request", geb, "granted", lent("geb", "shelves")),
-				"bell:b2 " + receipt("request", geb, "granted", lent("geb", "shelves")),
+				"bell:b1 " + receipt("request", geb, "granted shelves"),
+				"bell:b2 " + receipt("request", geb, "granted shelves"),
 			},
 			end: state{
-				"loans": hash{"geb": "ann"}, "card:ann": hash{"geb": "DUE NOW"}, "fetching": hash{"geb": "r1 b1"},
-				"fetches": entries(entry{"new", "request", "r1", "book", "geb"}), "demand": zset{"geb": 1}, "clock": 2.0,
+				"loans": hash{"geb": "ann"}, "card:ann": hash{"geb": "DUE0028"}, "fetching": hash{"geb": "r1 b1"},
+				"fetches": entries(sent(parcel{"r1", "geb"})),
 			},
 		}},
 		{decision: decision{
 			name:   "of two users who ask for one book in front storage in one batch, the first gets it",
-			start:  state{"front": zset{"geb": 1}},
+			start:  state{"front": setOf("geb")},
 			orders: []order{geb, by("bob", "r2", "geb")},
-			want: []string{
-				receipt("request", geb, "granted", lent("geb", "front")),
-				receipt("request", by("bob", "r2"), "denied", line("geb", "unavailable")),
-			},
-			end: state{"loans": hash{"geb": "ann"}, "card:ann": hash{"geb": "DUE NOW"}, "demand": zset{"geb": 3}, "clock": 4.0},
+			want:   []string{"granted front", "denied unavailable"},
+			end:    state{"loans": hash{"geb": "ann"}, "card:ann": hash{"geb": "DUE0028"}},
 		}},
 		{decision: decision{
 			name:   "of two users who ask for one book on the shelves in one batch, the first gets it, and it is ordered once",
 			orders: []order{geb, by("bob", "r2", "alice", "geb")},
-			want: []string{
-				receipt("request", geb, "granted", lent("geb", "shelves")),
-				receipt("request", by("bob", "r2"), "partial", lent("alice", "shelves"), line("geb", "unavailable")),
-			},
+			want:   []string{"granted shelves", "partial shelves unavailable"},
 			end: state{
-				"loans": hash{"geb": "ann", "alice": "bob"}, "card:ann": hash{"geb": "DUE NOW"}, "card:bob": hash{"alice": "DUE NOW"},
+				"loans": hash{"geb": "ann", "alice": "bob"}, "card:ann": hash{"geb": "DUE0028"}, "card:bob": hash{"alice": "DUE0028"},
 				"fetching": hash{"geb": "r1 ", "alice": "r2 "},
-				"fetches":  entries(entry{"new", "request", "r1", "book", "geb"}, entry{"new", "request", "r2", "book", "alice"}),
-				"demand":   zset{"geb": 5, "alice": 2}, "clock": 8.0,
+				"fetches":  entries(sent(parcel{"r1", "geb"}), sent(parcel{"r2", "alice"})),
 			},
 		}},
 		{decision: decision{
 			name:   "a book the user was lent earlier in the batch is theirs already",
 			orders: []order{geb, by("ann", "r2", "geb")},
-			want: []string{
-				receipt("request", geb, "granted", lent("geb", "shelves")),
-				receipt("request", by("ann", "r2"), "denied", alreadyYours("geb", "DUE")),
-			},
+			want:   []string{"granted shelves", "denied already_yours:DUE"},
 			end: state{
-				"loans": hash{"geb": "ann"}, "card:ann": hash{"geb": "DUE NOW"}, "fetching": hash{"geb": "r1 "},
-				"fetches": entries(entry{"new", "request", "r1", "book", "geb"}), "demand": zset{"geb": 3}, "clock": 4.0,
+				"loans": hash{"geb": "ann"}, "card:ann": hash{"geb": "DUE0028"}, "fetching": hash{"geb": "r1 "},
+				"fetches": entries(sent(parcel{"r1", "geb"})),
 			},
 		}},
-		{
-			terms: terms{3, 100, 1},
-			decision: decision{
-				name:   "one user's requests in one batch count against the limit one after another",
-				start:  state{"card:ann": hash{"dune": "2000 1000"}, "loans": hash{"dune": "ann"}, "front": zset{"a": 1, "b": 1, "c": 1, "d": 1}},
-				orders: []order{by("ann", "r1", "a"), by("ann", "r2", "b", "c"), by("ann", "r3", "d"), by("ann", "r4", "c"), by("bob", "r5", "c")},
-				want: []string{
-					receipt("request", by("ann", "r1"), "granted", lent("a", "front")),
-					receipt("request", by("ann", "r2"), "denied", line("b", "over_limit"), line("c", "over_limit")),
-					receipt("request", by("ann", "r3"), "granted", lent("d", "front")),
-					receipt("request", by("ann", "r4"), "denied", line("c", "over_limit")),
-					receipt("request", by("bob", "r5"), "granted", lent("c", "front")),
-				},
-				end: state{
-					"card:ann": hash{"dune": "2000 1000", "a": "DUE NOW", "d": "DUE NOW"}, "card:bob": hash{"c": "DUE NOW"},
-					"loans": hash{"dune": "ann", "a": "ann", "d": "ann", "c": "bob"}, "front": zset{"b": 1},
-					"demand": zset{"a": 1, "b": 2, "c": 4 + 16 + 32, "d": 8}, "clock": 64.0,
-				},
+		{loansMax: 3, decision: decision{
+			name:   "one user's requests in one batch count against the limit one after another",
+			start:  state{"card:ann": hash{"dune": "20000001"}, "loans": hash{"dune": "ann"}, "front": setOf("a", "b", "c", "d")},
+			orders: []order{by("ann", "r1", "a"), by("ann", "r2", "b", "c"), by("ann", "r3", "d"), by("ann", "r4", "c"), by("bob", "r5", "c")},
+			want:   []string{"granted front", "denied over_limit over_limit", "granted front", "denied over_limit", "granted front"},
+			end: state{
+				"card:ann": hash{"dune": "20000001", "a": "DUE0028", "d": "DUE0028"}, "card:bob": hash{"c": "DUE0028"},
+				"loans": hash{"dune": "ann", "a": "ann", "d": "ann", "c": "bob"}, "front": setOf("b"),
 			},
-		},
-		{
-			terms: terms{5, 2, 1},
-			decision: decision{
-				name:   "demand is remembered for so many books only, and the one in least demand is forgotten",
-				start:  state{"demand": zset{"alice": 1000, "dune": 3}, "clock": 4.0, "front": zset{"geb": 1}},
-				orders: []order{geb},
-				want:   []string{receipt("request", geb, "granted", lent("geb", "front"))},
-				end: state{
-					"loans": hash{"geb": "ann"}, "card:ann": hash{"geb": "DUE NOW"},
-					"demand": zset{"alice": 1000, "geb": 4}, "clock": 8.0,
-				},
-			},
-		},
-		{
-			terms: terms{5, 2, 1},
-			decision: decision{
-				name:   "demand keeps its bound where one batch asks for more books than that",
-				start:  state{"loans": hash{"a": "bob", "b": "bob", "c": "bob", "d": "bob"}},
-				orders: []order{by("ann", "r1", "a", "b", "c"), by("ann", "r2", "d", "a")},
-				want: []string{
-					receipt("request", by("ann", "r1"), "denied", line("a", "unavailable"), line("b", "unavailable"), line("c", "unavailable")),
-					receipt("request", by("ann", "r2"), "denied", line("d", "unavailable"), line("a", "unavailable")),
-				},
-				end: state{
-					"loans":  hash{"a": "bob", "b": "bob", "c": "bob", "d": "bob"},
-					"demand": zset{"a": 1 + 16, "d": 8}, "clock": 32.0,
-				},
-			},
-		},
+		}},
 	}
 	onBoth(t, func(t *testing.T, b *bench) {
 		var all []test
 		for _, test := range tests {
-			if test.terms == (terms{}) {
-				test.terms = usual
+			if test.loansMax == 0 {
+				test.loansMax = 5
 			}
-			all = append(all, test.test("requests", lend(test.terms, test.orders...)))
+			all = append(all, test.test("requests", lend(test.loansMax, test.orders...)))
 		}
 		b.run(t, all)
 	})
+}
+
+// TestReceiptsAreKeptByPages has both scripts that write receipts find the page not
+// full, or full.
+func TestReceiptsAreKeptByPages(t *testing.T) {
+	const threeWeeks = 3 * weekHours
+	begun := expiring{worker, weekHours}
+	one, two := by("ann", "r1", "geb"), by("bob", "r2", "dune")
+	// Nothing is free, and nothing comes back: only receipts are written.
+	scripts := []struct {
+		inbox, word string
+		call        func(orders ...order) call
+	}{
+		{"requests", "denied unavailable", func(orders ...order) call { return lend(5, orders...) }},
+		{"returns", "refused not_yours", func(orders ...order) call { return takeBack(5, orders...) }},
+	}
+	for _, script := range scripts {
+		tests := []decision{
+			{
+				name:   "the first receipt begins a page, which lasts three times as long as it must, where nobody turns it",
+				start:  state{"page": nil},
+				orders: []order{one},
+				want:   []string{script.word},
+				end:    state{"page": begun, "receipts": passing{nil, threeWeeks}},
+			},
+			{
+				name:   "a page that is not full takes more receipts, and no more time",
+				start:  state{"receipts": passing{hash{"r0": "a receipt"}, 300}, "older": passing{hash{"r00": "an older one"}, 200}},
+				orders: []order{one, two},
+				want:   []string{script.word, script.word},
+				end:    state{"receipts": passing{hash{"r0": "a receipt"}, 300}, "older": passing{hash{"r00": "an older one"}, 200}},
+			},
+			{
+				name:   "a full page becomes the older one, the one before is forgotten, and another begins",
+				start:  state{"page": nil, "receipts": passing{hash{"r0": "a receipt"}, 300}, "older": passing{hash{"r00": "an older one"}, 200}},
+				orders: []order{one, two},
+				want:   []string{script.word, script.word},
+				end:    state{"page": begun, "receipts": passing{nil, threeWeeks}, "older": passing{hash{"r0": "a receipt"}, 300}},
+			},
+			{
+				name:   "a full page becomes the older one where there was none before",
+				start:  state{"page": nil, "receipts": passing{hash{"r0": "a receipt"}, 300}},
+				orders: []order{one},
+				want:   []string{script.word},
+				end:    state{"page": begun, "receipts": passing{nil, threeWeeks}, "older": passing{hash{"r0": "a receipt"}, 300}},
+			},
+			{
+				name:   "where the full page is gone already, the one before it is forgotten all the same",
+				start:  state{"page": nil, "older": passing{hash{"r00": "an older one"}, 200}},
+				orders: []order{one},
+				want:   []string{script.word},
+				end:    state{"page": begun, "receipts": passing{nil, threeWeeks}},
+			},
+			{
+				name:   "a repeat turns no page",
+				start:  state{"page": nil, "receipts": passing{hash{"r1": "one"}, 300}, "older": passing{hash{"r2": "two"}, 200}},
+				orders: []order{one.rung("b1"), two.rung("b2")},
+				want:   []string{"repeat", "repeat"},
+				rings:  []string{"bell:b1 one", "bell:b2 two"},
+				end:    state{"page": nil, "receipts": passing{hash{"r1": "one"}, 300}, "older": passing{hash{"r2": "two"}, 200}},
+			},
+			{
+				name:   "a repeat is rung with its receipt, even as the page is turned",
+				start:  state{"page": nil, "receipts": passing{hash{"r1": "one"}, 300}, "older": passing{hash{"r2": "two"}, 200}},
+				orders: []order{one.rung("b1"), two.rung("b2"), by("cy", "r3", "geb"), by("cy", "r3", "dune").rung("b3")},
+				want:   []string{"repeat", "repeat", script.word, "repeat"},
+				rings:  []string{"bell:b1 one", "bell:b2 two", "bell:b3 " + receipt(actions[script.inbox], by("cy", "r3", "geb"), script.word)},
+				end:    state{"page": begun, "receipts": passing{nil, threeWeeks}, "older": passing{hash{"r1": "one"}, 300}},
+			},
+		}
+		t.Run(script.inbox, func(t *testing.T) {
+			onBoth(t, func(t *testing.T, b *bench) {
+				var all []test
+				for _, d := range tests {
+					d.start = d.start.with(state{"loans": hash{"geb": "dee", "dune": "dee"}})
+					d.end = d.end.with(state{"loans": hash{"geb": "dee", "dune": "dee"}})
+					all = append(all, d.test(script.inbox, script.call(d.orders...)))
+				}
+				b.run(t, all)
+			})
+		})
+	}
+}
+
+// TestARequestIsARepeatAsLongAsItsPageAndTheNext ends pages as their time to live
+// does: so a receipt is kept for at least one such time, and at most for two.
+func TestARequestIsARepeatAsLongAsItsPageAndTheNext(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *bench) {
+		b.start(t, state{"page": nil, "requests": given(1), "returns": given(1), "loans": hash{"geb": "dee"}})
+		var got []string
+		request := func(id string) {
+			got = append(got, fmt.Sprint(id, " ", must(b.do(t, lend(5, by("ann", id, "geb"))))(t).([]any)[0]))
+		}
+		takesBack := func(id string) {
+			got = append(got, fmt.Sprint(id, " ", must(b.do(t, takeBack(5, by("ann", id, "geb"))))(t).([]any)[0]))
+		}
+		ends := func() {
+			got = append(got, "the page is full")
+			if left := must(b.rdb.PTTL(t.Context(), "page").Result())(t).Milliseconds(); left < weekMS-60_000 || left > weekMS {
+				t.Errorf("the page is full in %d ms, want %d", left, weekMS)
+			}
+			b.put(t, "page", nil)
+		}
+		request("r1")
+		takesBack("r2")
+		request("r1")
+		ends()
+		request("r1") // it writes nothing, so it begins no page
+		b.put(t, "page", expiring{worker, weekHours})
+		ends()
+		request("r3")
+		takesBack("r2")
+		request("r1")
+		ends()
+		takesBack("r4")
+		request("r3")
+		request("r1")
+		takesBack("r2")
+		want := []string{
+			"r1 denied unavailable", "r2 refused not_yours", "r1 repeat",
+			"the page is full", "r1 repeat",
+			"the page is full", "r3 denied unavailable", "r2 repeat", "r1 repeat",
+			"the page is full", "r4 refused not_yours", "r3 repeat", "r1 denied unavailable", "r2 refused not_yours",
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("answers (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestAPageLastsAsLongAsTheScriptsAreTold(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *bench) {
+		for inbox, call := range map[string]call{
+			"requests": lend(5, by("ann", "r1", "geb")),
+			"returns":  takeBack(5, by("ann", "r1", "geb")),
+		} {
+			b.start(t, state{"page": nil, inbox: given(1)})
+			for i, arg := range call.args {
+				if arg == weekMS {
+					call.args[i] = 7_200_000
+				}
+			}
+			must(b.do(t, call))(t)
+			got := []float64{
+				must(b.rdb.PTTL(t.Context(), "page").Result())(t).Hours(),
+				must(b.rdb.PTTL(t.Context(), "receipts").Result())(t).Hours(),
+			}
+			if diff := cmp.Diff([]float64{2, 6}, []float64{math.Ceil(got[0]), math.Ceil(got[1])}); diff != "" {
+				t.Errorf("%s: hours that the page and its receipts last (-want +got):\n%s", inbox, diff)
+			}
+		}
+	})
+}
+
+// TestOrdersShareEventsAndBooksShareEntries asks for so many books at once, each by
+// a request of its own.
+func TestOrdersShareEventsAndBooksShareEntries(t *testing.T) {
+	for _, n := range []int{1, 15, 16, 17, 31, 32, 33, 48, 49, 240, 241, 256, 257, 300} {
+		t.Run(strconv.Itoa(n), func(t *testing.T) {
+			onBoth(t, func(t *testing.T, b *bench) {
+				d := decision{start: state{"loans": hash{"lent": "bob"}, "front": setOf("front")}}
+				loans, card, fetching, parcels := hash{"lent": "bob", "front": "ann"}, hash{"front": "DUE0028"}, hash{}, []parcel{}
+				add := func(want, book string) {
+					d.orders = append(d.orders, by("ann", fmt.Sprint("r", len(d.orders)), book))
+					d.want = append(d.want, want)
+				}
+				add("denied unavailable", "lent")
+				for i := range n {
+					book := fmt.Sprint("book", i)
+					parcels = append(parcels, parcel{fmt.Sprint("r", len(d.orders)), book})
+					loans[book], card[book], fetching[book] = "ann", "DUE0028", parcels[i].request+" "
+					add("granted shelves", book)
+					if i == n/2 {
+						add("granted front", "front")
+					}
+				}
+				var fetches []entry
+				for _, some := range packed(parcels) {
+					fetches = append(fetches, sent(some...))
+				}
+				d.end = state{"loans": loans, "card:ann": card, "fetching": fetching, "fetches": entries(fetches...)}
+				test := d.test("requests", lend(1000, d.orders...))
+				b.start(t, test.start)
+				b.check(t, test)
+			})
+		})
+	}
 }
 
 // TestNamesAreLentAsTheyAre asks, by users with odd names, for books with odd names.
@@ -305,26 +424,26 @@ func TestNamesAreLentAsTheyAre(t *testing.T) {
 	onBoth(t, func(t *testing.T, b *bench) {
 		for _, name := range oddNames {
 			t.Run(name, func(t *testing.T) {
-				odd := by(name, "r1", name, "plain")
+				odd := by(name, "r1", "in front", name)
 				d := decision{
-					start:  state{"front": zset{name: 1}},
+					start:  state{"front": setOf("in front")},
 					orders: []order{odd},
-					want:   []string{receipt("request", odd, "granted", lent(name, "front"), lent("plain", "shelves"))},
+					want:   []string{"granted front shelves"},
 					end: state{
-						"loans": hash{name: name, "plain": name}, "card:" + name: hash{name: "DUE NOW", "plain": "DUE NOW"},
-						"fetching": hash{"plain": "r1 "}, "fetches": entries(entry{"new", "request", "r1", "book", "plain"}),
-						"demand": zset{name: 1, "plain": 2}, "clock": 4.0,
+						"loans": hash{name: name, "in front": name}, "card:" + name: hash{name: "DUE0028", "in front": "DUE0028"},
+						"fetching": hash{name: "r1 "}, "fetches": entries(sent(parcel{"r1", name})),
 					},
 				}
-				b.run(t, []test{d.test("requests", lend(usual, odd))})
+				b.run(t, []test{d.test("requests", lend(5, odd))})
 				var read struct {
-					User  string
-					Books []struct{ Book string }
+					User    string
+					Books   []string
+					Results []string
 				}
-				if err := json.Unmarshal([]byte(must(b.rdb.Get(t.Context(), "receipt:r1").Result())(t)), &read); err != nil {
+				if err := json.Unmarshal([]byte(must(b.rdb.HGet(t.Context(), "receipts", "r1").Result())(t)), &read); err != nil {
 					t.Fatal(err)
 				}
-				if diff := cmp.Diff([]string{name, name}, []string{read.User, read.Books[0].Book}); diff != "" {
+				if diff := cmp.Diff([]string{name, name, "shelves"}, []string{read.User, read.Books[1], read.Results[1]}); diff != "" {
 					t.Errorf("names in the receipt (-want +got):\n%s", diff)
 				}
 			})
@@ -332,72 +451,57 @@ func TestNamesAreLentAsTheyAre(t *testing.T) {
 	})
 }
 
-func TestALoanIsDueItsTimeAfterTheServersClock(t *testing.T) {
+func TestNamesShareEntriesAsTheyAre(t *testing.T) {
 	onBoth(t, func(t *testing.T, b *bench) {
 		b.start(t, state{"requests": given(1)})
-		from := b.now(t)
-		reply := must(b.do(t, lend(usual, by("ann", "r1", "geb"))))(t).([]any)[0].(string)
-		to := b.now(t)
-		var due, since, told int64
-		card := must(b.rdb.HGet(t.Context(), "card:ann", "geb").Result())(t)
-		if _, err := fmt.Sscanf(card, "%d %d", &due, &since); err != nil {
-			t.Fatalf("the card says %q: %v", card, err)
+		must(b.do(t, lend(100, by("ann", "r1", oddNames...))))(t)
+		fetches := must(b.rdb.XRange(t.Context(), "fetches", "-", "+").Result())(t)
+		var got []string
+		for _, entry := range fetches {
+			var orders [][2]string
+			if err := json.Unmarshal([]byte(entry.Values["orders"].(string)), &orders); err != nil {
+				t.Fatal(err)
+			}
+			for _, order := range orders {
+				got = append(got, order[1])
+			}
 		}
-		if since < from || since > to {
-			t.Errorf("the loan began at %d, want from %d to %d", since, from, to)
+		if len(fetches) == len(got) {
+			t.Error("no books share an entry")
 		}
-		if due != since+loanMS {
-			t.Errorf("the loan is due at %d, want %d", due, since+loanMS)
+		if diff := cmp.Diff(oddNames, got); diff != "" {
+			t.Errorf("books (-want +got):\n%s", diff)
 		}
-		var read struct {
-			Books []struct {
+	})
+}
+
+func TestALoanIsDueItsDaysAfterTheServersClock(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *bench) {
+		for _, days := range []int{1, 28, 365, 9999} {
+			b.start(t, state{"requests": given(1)})
+			call := lend(5, by("ann", "r1", "geb"))
+			call.args[4] = days
+			from := b.now(t)
+			must(b.do(t, call))(t)
+			to := b.now(t)
+			card := must(b.rdb.HGet(t.Context(), "card:ann", "geb").Result())(t)
+			ms, ok := strings.CutSuffix(card, fmt.Sprintf("%04d", days))
+			if !ok {
+				t.Errorf("the card says %q, want %d days at the end, in four digits", card, days)
+			}
+			due := must(strconv.ParseInt(ms, 10, 64))(t)
+			if began := due - int64(days)*24*3600*1000; began < from || began > to {
+				t.Errorf("a loan of %d days began at %d, want from %d to %d", days, began, from, to)
+			}
+			var read struct {
 				DueMS int64 `json:"due_ms"`
 			}
-		}
-		if err := json.Unmarshal([]byte(reply), &read); err != nil {
-			t.Fatal(err)
-		}
-		if told = read.Books[0].DueMS; told != due {
-			t.Errorf("the receipt says it is due at %d, the card at %d", told, due)
-		}
-	})
-}
-
-func TestAnAskWeighsTwiceAsMuchAsOneDemandHalfAsksBefore(t *testing.T) {
-	onBoth(t, func(t *testing.T, b *bench) {
-		b.start(t, state{"requests": given(1)})
-		order, want := by("ann", "r1"), zset{}
-		for i := range 11 {
-			book := fmt.Sprint("book", i)
-			order.books = append(order.books, book)
-			want[book] = math.Pow(2, float64(i)/10)
-		}
-		must(b.do(t, lend(terms{5, 100, 10}, order)))(t)
-		if diff := cmp.Diff(want, b.state(t, span{})["demand"], cmpopts.EquateApprox(1e-9, 0)); diff != "" {
-			t.Errorf("demand (-want +got):\n%s", diff)
-		}
-	})
-}
-
-func TestAnOldFavouriteIsOvertakenByFewerAsksThatAreNewer(t *testing.T) {
-	onBoth(t, func(t *testing.T, b *bench) {
-		b.start(t, state{"requests": given(1)})
-		asks := 0
-		ask := func(books ...string) zset {
-			t.Helper()
-			for _, book := range books {
-				asks++
-				must(b.do(t, lend(terms{5, 100, 10}, by("ann", fmt.Sprint("r", asks), book))))(t)
+			if err := json.Unmarshal([]byte(must(b.rdb.HGet(t.Context(), "receipts", "r1").Result())(t)), &read); err != nil {
+				t.Fatal(err)
 			}
-			return b.state(t, span{})["demand"].(zset)
-		}
-		before := ask("old", "old", "old")["old"]
-		after := ask("a", "b", "c", "d", "e", "f", "g", "new", "new")
-		if after["old"] != before {
-			t.Errorf("the demand of a book nobody asked for went from %v to %v", before, after["old"])
-		}
-		if after["new"] <= after["old"] {
-			t.Errorf("two asks ten asks later weigh %v, want more than the three old ones' %v", after["new"], after["old"])
+			if read.DueMS != due {
+				t.Errorf("the receipt says it is due at %d, the card at %d", read.DueMS, due)
+			}
 		}
 	})
 }

@@ -4,7 +4,8 @@
 -- KEYS[2] inbox     STREAM  the inbox the entry was read from
 -- KEYS[3] rejected  STREAM  the entries that the service set aside
 -- KEYS[4] events    STREAM  the log
--- KEYS[5] receipt   STRING  the request's receipt; absent where no request id can be told
+-- KEYS[5] receipts  HASH    request -> receipt, this page; absent where no request id can be told
+-- KEYS[6] older     HASH    request -> receipt, the page before; absent likewise
 --
 -- ARGV[1] token         the token in the instance's lock
 -- ARGV[2] name          the instance's name, under which the entry is pending
@@ -13,10 +14,11 @@
 -- ARGV[5] rejected_max  about how many entries are kept set aside
 -- ARGV[6] id            the entry's id
 -- ARGV[7] reason        why it is set aside
--- ARGV[8] text          the receipt that says so; "" without a receipt
--- ARGV[9] receipt_ms    how long a receipt is kept
--- ARGV[10] bell         the channel on which to ring; "" for none
--- ARGV[11...] the entry's own fields and values, each name with a dot before it
+-- ARGV[8] request       the request id; "" where none can be told
+-- ARGV[9] text          the receipt that says so; "" without a request id
+-- ARGV[10] receipt_ms   how long a receipt is kept at least
+-- ARGV[11] bell         the channel on which to ring; "" for none
+-- ARGV[12...] the entry's own fields and values, each name with a dot before it
 --
 -- Returns "gone"      it is not pending for this instance: nothing was done
 --         "rejected"  it was set aside; a receipt that stood before still stands
@@ -26,7 +28,8 @@ local instance = KEYS[1]
 local inbox = KEYS[2]
 local rejected = KEYS[3]
 local events = KEYS[4]
-local receipt = KEYS[5]
+local receipts = KEYS[5]
+local older = KEYS[6]
 local token = ARGV[1]
 local name = ARGV[2]
 local group = ARGV[3]
@@ -34,9 +37,10 @@ local log_max = ARGV[4]
 local rejected_max = ARGV[5]
 local id = ARGV[6]
 local reason = ARGV[7]
-local text = ARGV[8]
-local receipt_ms = ARGV[9]
-local bell = ARGV[10]
+local request = ARGV[8]
+local text = ARGV[9]
+local receipt_ms = tonumber(ARGV[10])
+local bell = ARGV[11]
 
 -- Read.
 if redis.call('GETRANGE', instance, 0, #token - 1) ~= token then
@@ -45,16 +49,17 @@ end
 if #redis.call('XPENDING', inbox, group, id, id, 1, name) == 0 then return 'gone' end
 redis.call('XLEN', rejected)
 redis.call('XLEN', events)
--- MGET reads a value of the wrong type as none; such a receipt must not keep the
--- entry from being set aside.
-local standing = receipt and redis.call('MGET', receipt)[1]
+local standing = request ~= '' and (redis.call('HGET', receipts, request) or redis.call('HGET', older, request))
 
 -- Write.
 redis.call('XADD', rejected, 'MAXLEN', '~', rejected_max, '*',
-  'stream', inbox, 'entry', id, 'reason', reason, unpack(ARGV, 11))
+  'stream', inbox, 'entry', id, 'reason', reason, unpack(ARGV, 12))
 redis.call('XADD', events, 'MAXLEN', '~', log_max, '*',
   'event', 'rejected', 'by', name, 'stream', inbox, 'entry', id, 'reason', reason, 'receipt', text)
-if receipt then redis.call('SET', receipt, text, 'PX', receipt_ms, 'NX') end
+if request ~= '' and not standing then
+  redis.call('HSET', receipts, request, text)
+  redis.call('PEXPIRE', receipts, 3 * receipt_ms)
+end
 if bell ~= '' then redis.call('PUBLISH', bell, standing or text) end
 redis.call('XACK', inbox, group, id)
 redis.call('XDEL', inbox, id)

@@ -6,10 +6,12 @@
 -- KEYS[1] rejected  STREAM  the entries that the service set aside
 -- KEYS[2] inbox     STREAM  the inbox the entry came from
 -- KEYS[3] events    STREAM  the log
--- KEYS[4] receipt   STRING  the request's receipt; absent where the entry has none
+-- KEYS[4] receipts  HASH    request -> receipt, this page
+-- KEYS[5] older     HASH    request -> receipt, the page before
 --
 -- ARGV[1] id       the id of the entry that was set aside
 -- ARGV[2] log_max  about how many entries the log keeps
+-- ARGV[3] request  the entry's request id; "" where it has none
 --
 -- Returns "unknown"   no such entry is set aside: nothing was done
 --         "not_kept"  the entry's fields were too large to keep, or trimmed away: nothing was done
@@ -19,9 +21,11 @@
 local rejected = KEYS[1]
 local inbox = KEYS[2]
 local events = KEYS[3]
-local receipt = KEYS[4]
+local receipts = KEYS[4]
+local older = KEYS[5]
 local id = ARGV[1]
 local log_max = ARGV[2]
+local request = ARGV[3]
 
 -- Read.
 redis.call('XLEN', inbox)
@@ -36,12 +40,15 @@ for i = 1, #entry[2], 2 do
   end
 end
 if #fields == 0 then return 'not_kept' end
-local text = receipt and redis.call('GET', receipt)
+local standing = redis.call('HGET', receipts, request) or redis.call('HGET', older, request)
 
 -- Write.
 local new = redis.call('XADD', inbox, '*', unpack(fields))
 redis.call('XADD', events, 'MAXLEN', '~', log_max, '*',
   'event', 'retried', 'stream', inbox, 'entry', new, 'rejected', id)
-if text and string.find(text, '"outcome":"rejected"', 1, true) then redis.call('DEL', receipt) end
+if standing and string.find(standing, '"outcome":"rejected"', 1, true) then
+  redis.call('HDEL', receipts, request)
+  redis.call('HDEL', older, request)
+end
 redis.call('XDEL', rejected, id)
 return new

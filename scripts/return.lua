@@ -1,159 +1,257 @@
 -- return.lua decides a batch of returns, one after another, and ends the loans.
 --
--- A book comes back into front storage; what that has no room for goes to the
--- shelving service, the books in least demand first.
+-- A book comes back into front storage, where that has room for it. Where it has
+-- not, the books in least demand go to the shelving service, of those that came
+-- back and those that stood there.
 --
--- KEYS[1]  instance   STRING  the lock of the instance that calls
--- KEYS[2]  returns    STREAM  the inbox the entries were read from
--- KEYS[3]  loans      HASH    book -> user
--- KEYS[4]  fetching   HASH    book -> "request bell", for books on their way from the shelves
--- KEYS[5]  front      ZSET    the books in front storage, scored by demand
--- KEYS[6]  demand     ZSET    how often books are asked for, aged
--- KEYS[7]  stores     STREAM  the shelving service's inbox for books to put away
--- KEYS[8]  events     STREAM  the log
--- KEYS[9...] two for each entry: its receipt (STRING), its user's card (HASH book -> "due_ms since_ms")
+-- KEYS[1]  instance  STRING  the lock of the instance that calls
+-- KEYS[2]  returns   STREAM  the inbox the entries were read from
+-- KEYS[3]  loans     HASH    book -> user
+-- KEYS[4]  fetching  HASH    book -> "request bell", for books on their way from the shelves
+-- KEYS[5]  front     SET     the books in front storage
+-- KEYS[6]  demand    HASH    book -> the logarithm of how often it was lent, aged
+-- KEYS[7]  clock     STRING  by which demand ages: every loan that ends moves it by ln 2 / demand_half
+-- KEYS[8]  receipts  HASH    request -> receipt, this page
+-- KEYS[9]  older     HASH    request -> receipt, the page before
+-- KEYS[10] page      STRING  stands as long as this page is not full
+-- KEYS[11] stores    STREAM  the shelving service's inbox for books to put away
+-- KEYS[12] events    STREAM  the log
+-- KEYS[13...] for each entry: its user's card (HASH book -> due_ms and, in its last four digits, loan_days)
 --
--- ARGV[1]  token         the token in the instance's lock
--- ARGV[2]  name          the instance's name
--- ARGV[3]  group         the group that reads the inbox
--- ARGV[4]  front_max     how many books front storage has room for
--- ARGV[5]  receipt_ms    how long a receipt is kept
--- ARGV[6]  log_max       about how many entries the log keeps
--- ARGV[7]  bells         the prefix of the channels on which receipts are rung
--- ARGV[8...] for each entry: its entry id, request id, user, bell ("" for none),
---          number of books, and the books, each once; at most 2,000 books a call
+-- ARGV[1] token        the token in the instance's lock
+-- ARGV[2] name         the instance's name
+-- ARGV[3] group        the group that reads the inbox
+-- ARGV[4] front_max    how many books front storage has room for
+-- ARGV[5] demand_half  after how many loans a loan counts half
+-- ARGV[6] receipt_ms   how long a receipt is kept at least
+-- ARGV[7] log_max      about how many entries the log keeps
+-- ARGV[8] bells        the prefix of the channels on which receipts are rung
+-- ARGV[9...] for each entry: its entry id, request id, user, bell ("" for none), slip
+--         (with what its receipt begins: the order as a JSON object, still open),
+--         number of books, and the books, each once; at most 2,000 books a call
 --
--- Returns  an array with one text an entry, in order of precedence:
---          "repeat"  the request has a receipt already: only acknowledged
---          otherwise the receipt, a JSON object
--- Emits    one "returned" or "refused" a decided entry, one "shelved" a call that
---          sent books from front storage to the shelves
--- Faults   FENCED  the instance no longer holds its name; nothing was written
+-- Returns an array with one text an entry, in order of precedence:
+--         "repeat"  the request has a receipt already: only acknowledged
+--         otherwise the outcome and what became of each book, as in "partial returned not_yours"
+-- Emits   one "decided" for at most 16 decided entries, one "shelved" for at most 16 books
+--         that go to the shelves
+-- Faults  FENCED  the instance no longer holds its name; nothing was written
 local instance = KEYS[1]
 local returns = KEYS[2]
 local loans = KEYS[3]
 local fetching = KEYS[4]
 local front = KEYS[5]
 local demand = KEYS[6]
-local stores = KEYS[7]
-local events = KEYS[8]
+local clock = KEYS[7]
+local receipts = KEYS[8]
+local older = KEYS[9]
+local page = KEYS[10]
+local stores = KEYS[11]
+local events = KEYS[12]
 local token = ARGV[1]
 local name = ARGV[2]
 local group = ARGV[3]
 local front_max = tonumber(ARGV[4])
-local receipt_ms = ARGV[5]
-local log_max = ARGV[6]
-local bells = ARGV[7]
+local demand_half = tonumber(ARGV[5])
+local receipt_ms = tonumber(ARGV[6])
+local log_max = ARGV[7]
+local bells = ARGV[8]
 
 -- Read.
-if redis.call('GETRANGE', instance, 0, #token - 1) ~= token then
+local call = redis.call
+if call('GETRANGE', instance, 0, #token - 1) ~= token then
   return redis.error_reply('FENCED the instance no longer holds its name')
 end
-local entries, books, receipts = {}, {}, {}
-local key, arg = 9, 8
-while arg <= #ARGV do
-  local entry = {
-    id = ARGV[arg], request = ARGV[arg + 1], user = ARGV[arg + 2], bell = ARGV[arg + 3],
-    count = tonumber(ARGV[arg + 4]), first = #books, receipt = KEYS[key], card = KEYS[key + 1],
-  }
-  for i = 1, entry.count do books[entry.first + i] = ARGV[arg + 4 + i] end
-  entries[#entries + 1] = entry
-  receipts[#receipts + 1] = entry.receipt
-  key, arg = key + 2, arg + 5 + entry.count
+local cards = { unpack(KEYS, 13) }
+local ids, requested, users, rung, slips, last, books = {}, {}, {}, {}, {}, {}, {}
+local entries, total, arg, args = 0, 0, 9, #ARGV
+while arg <= args do
+  entries = entries + 1
+  ids[entries], requested[entries], users[entries] = ARGV[arg], ARGV[arg + 1], ARGV[arg + 2]
+  rung[entries], slips[entries] = ARGV[arg + 3], ARGV[arg + 4]
+  local count = tonumber(ARGV[arg + 5])
+  arg = arg + 5
+  for i = 1, count do books[total + i] = ARGV[arg + i] end
+  arg, total = arg + count + 1, total + count
+  last[entries] = total
 end
--- A key of the wrong type must fault now, before the first write.
-redis.call('XPENDING', returns, group)
-redis.call('XLEN', stores)
-redis.call('XLEN', events)
-for _, entry in ipairs(entries) do redis.call('HLEN', entry.card) end
-local standing = redis.call('MGET', unpack(receipts))
-local holders = redis.call('HMGET', loans, unpack(books))
-local travelling = redis.call('HMGET', fetching, unpack(books))
-local scores = redis.call('ZMSCORE', demand, unpack(books))
-local stored = redis.call('ZCARD', front)
+-- A key of the wrong type must fault before the first write, which is to the log.
+call('XPENDING', returns, group)
+for n = 1, entries do call('HLEN', cards[n]) end
+local standing = call('HMGET', receipts, unpack(requested))
+local before = call('EXISTS', older) == 1 and call('HMGET', older, unpack(requested)) or {}
+local holders = call('HMGET', loans, unpack(books))
+local travelling = call('HMGET', fetching, unpack(books))
+local stored = call('SCARD', front)
+local age = tonumber(call('GET', clock) or 0)
 
 -- Decide.
-local function quoted(text) return '"' .. string.gsub(text, '["\\]', '\\%0') .. '"' end
-local holder = {}
-for i, book in ipairs(books) do holder[book] = holders[i] or nil end
-local seen, replies, acknowledged = {}, {}, {}
-local decided, ended, fronted = {}, {}, {}
-for n, entry in ipairs(entries) do
-  acknowledged[n] = entry.id
-  if standing[n] or seen[entry.request] then
+local answers, replies, endings, ended, brought, counts = {}, {}, {}, {}, {}, {}
+local decided, kept = {}, {}
+local answered = 0 -- counted, since the length of a table takes a search
+-- ending is how a receipt ends; few differ, so each is made once a batch.
+local function ending(reply)
+  local outcome, words = string.match(reply, '^(%l+) (.*)$')
+  endings[reply] = ',"outcome":"' .. outcome .. '","results":["' .. string.gsub(words, ' ', '","') .. '"]}'
+  return endings[reply]
+end
+local first = 1
+for n = 1, entries do
+  local request = requested[n]
+  if standing[n] or before[n] or answers[request] then
     replies[n] = 'repeat'
   else
-    local lines, brought = {}, {}
-    for i = entry.first + 1, entry.first + entry.count do
-      local book, result = books[i], 'returned'
-      if holder[book] ~= entry.user then
-        result = 'not_yours'
+    local user, words, count = users[n], '', 0
+    for i = first, last[n] do
+      local book = books[i]
+      if holders[i] ~= user or ended[book] then
+        words = words .. ' not_yours'
       elseif travelling[i] then
-        result = 'on_its_way'
+        words = words .. ' on_its_way'
       else
-        holder[book] = nil
+        words = words .. ' returned'
+        ended[book] = true
         brought[#brought + 1] = book
-        ended[#ended + 1] = book
-        fronted[#fronted + 1] = scores[i] or '0'
-        fronted[#fronted + 1] = book
+        count = count + 1
       end
-      lines[#lines + 1] = '{"book":' .. quoted(book) .. ',"result":"' .. result .. '"}'
     end
-    entry.brought = brought
-    entry.event = #brought > 0 and 'returned' or 'refused'
-    local outcome = #brought == 0 and 'refused' or #brought == entry.count and 'returned' or 'partial'
-    entry.text = '{"id":' .. quoted(entry.request) .. ',"action":"return","user":' .. quoted(entry.user)
-      .. ',"outcome":"' .. outcome .. '","books":[' .. table.concat(lines, ',') .. ']}'
-    seen[entry.request] = entry.text
-    decided[#decided + 1] = entry
-    replies[n] = entry.text
+    counts[n] = count
+    local reply = (count == 0 and 'refused' or count == last[n] - first + 1 and 'returned' or 'partial') .. words
+    replies[n] = reply
+    local text = slips[n] .. (endings[reply] or ending(reply))
+    answers[request] = text
+    answered = answered + 1
+    decided[answered], kept[2 * answered - 1], kept[2 * answered] = text, request, text
+  end
+  first = last[n] + 1
+end
+
+-- A loan that ends counts for the book's demand, the logarithm of its loans, each
+-- weighing twice as much as one demand_half loans before it. So counters age without
+-- ever being touched. Of a large batch every stride-th book is counted, for as many.
+local value, counted = {}, {}
+if #brought > 0 then
+  local stride = math.ceil(#brought / 32)
+  for i, old in ipairs(call('HMGET', demand, unpack(brought))) do
+    old = tonumber(old or nil)
+    if i % stride == 0 then
+      local now = age + math.log(stride)
+      old = old and math.max(old, now) + math.log(1 + math.exp(-math.abs(old - now))) or now
+      counted[brought[i]] = string.format('%.6f', old)
+    end
+    value[brought[i]] = old or -1
+    age = age + math.log(2) / demand_half
   end
 end
+
+-- The surplus is what leaves. Where front_max was lowered, a call moves at most
+-- 1,000 books more than came back. A front storage that is large is not searched:
+-- the lowest of a sample are low enough.
+local surplus = math.min(stored + #brought - front_max, #brought + 1000)
+local left_front, shelved, staying = {}, {}, brought
+if #brought > 0 and surplus > 0 then
+  local pool, values = {}, {}
+  for i, book in ipairs(brought) do pool[i] = book end
+  local sample = call('SRANDMEMBER', front, math.min(4000, math.max(32, 4 * surplus)))
+  if #sample > 0 then
+    for i, old in ipairs(call('HMGET', demand, unpack(sample))) do
+      value[sample[i]] = tonumber(old or nil) or -1
+      pool[#pool + 1] = sample[i]
+    end
+  end
+  for i, book in ipairs(pool) do values[i] = value[book] end
+  table.sort(values)
+  local limit, ties = values[surplus], surplus
+  for i = 1, surplus do
+    if values[i] < limit then ties = ties - 1 end
+  end
+  staying = {}
+  for i = #pool, 1, -1 do
+    local book = pool[i]
+    local goes = value[book] < limit
+    if value[book] == limit and ties > 0 then
+      goes, ties = true, ties - 1
+    end
+    if goes then
+      shelved[#shelved + 1] = book
+      counted[book] = nil
+      if i > #brought then left_front[#left_front + 1] = book end
+    elseif i <= #brought then
+      staying[#staying + 1] = book
+    end
+  end
+end
+
+if #shelved > 0 then call('XLEN', stores) end
 
 -- Write. The log comes first: a full server refuses a script's first write, and
 -- no later one.
-for _, entry in ipairs(decided) do
-  redis.call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', entry.event, 'by', name, 'receipt', entry.text)
+for from = 1, answered, 16 do
+  call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'decided', 'by', name,
+    'receipts', '[' .. table.concat(decided, ',', from, math.min(from + 15, answered)) .. ']')
 end
-if #ended > 0 then
-  redis.call('HDEL', loans, unpack(ended))
-  redis.call('ZADD', front, unpack(fronted))
+if answered > 0 then
+  -- A page of receipts is full when its time is up. Then it becomes the older page,
+  -- and the one before it is forgotten, which Redis does on the side.
+  local full = call('EXISTS', page) == 0
+  if full then
+    call('UNLINK', older)
+    if call('EXISTS', receipts) == 1 then call('RENAME', receipts, older) end
+    call('SET', page, name, 'PX', receipt_ms)
+  end
+  call('HSET', receipts, unpack(kept))
+  -- Where nobody asks any more, nobody turns the page.
+  if full then call('PEXPIRE', receipts, 3 * receipt_ms) end
 end
-for _, entry in ipairs(decided) do
-  if #entry.brought > 0 then redis.call('HDEL', entry.card, unpack(entry.brought)) end
-  redis.call('SET', entry.receipt, entry.text, 'PX', receipt_ms)
+if #brought > 0 then
+  call('HDEL', loans, unpack(brought))
+  local at = 1
+  for n = 1, entries do
+    local count = counts[n] or 0
+    if count > 0 then call('HDEL', cards[n], unpack(brought, at, at + count - 1)) end
+    at = at + count
+  end
+  if #staying > 0 then call('SADD', front, unpack(staying)) end
+  local asked = {}
+  for book, text in pairs(counted) do
+    asked[#asked + 1] = book
+    asked[#asked + 1] = text
+  end
+  if #asked > 0 then call('HSET', demand, unpack(asked)) end
+  call('SET', clock, string.format('%.17g', age))
 end
+if #left_front > 0 then call('SREM', front, unpack(left_front)) end
+if #shelved > 0 then
+  call('HDEL', demand, unpack(shelved))
+  local share = math.min(16, math.ceil(#shelved / 16))
+  for from = 1, #shelved, share do
+    local quoted = {}
+    for i = from, math.min(from + share - 1, #shelved) do
+      quoted[#quoted + 1] = '"' .. string.gsub(shelved[i], '["\\]', '\\%0') .. '"'
+    end
+    local text = '[' .. table.concat(quoted, ',') .. ']'
+    call('XADD', stores, '*', 'books', text)
+    call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'shelved', 'by', name, 'books', text)
+  end
+end
+for n = 1, entries do
+  if rung[n] ~= '' then
+    call('PUBLISH', bells .. rung[n], answers[requested[n]] or standing[n] or before[n])
+  end
+end
+call('XACK', returns, group, unpack(ids))
 
--- All that came back stands in front for a moment; then the surplus goes. Where
--- front_max was lowered, a call moves at most 1,000 books more than came back.
-local surplus = math.min(stored + #ended - front_max, #ended + 1000)
-if #ended > 0 and surplus > 0 then
-  local shelved = {}
-  local popped = redis.call('ZPOPMIN', front, surplus)
-  for i = 1, #popped, 2 do
-    shelved[#shelved + 1] = quoted(popped[i])
-    redis.call('XADD', stores, '*', 'book', popped[i])
-  end
-  redis.call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'shelved', 'by', name,
-    'books', '[' .. table.concat(shelved, ',') .. ']')
-end
-for n, entry in ipairs(entries) do
-  if entry.bell ~= '' then
-    redis.call('PUBLISH', bells .. entry.bell, entry.text or standing[n] or seen[entry.request])
+-- Trim to what is still needed: nothing, where all was read and nothing is pending;
+-- else the oldest pending entry and all after it, or all after the last one read.
+for _, info in ipairs(call('XINFO', 'GROUPS', returns)) do
+  for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
+  if info.name == group and info.pending == 0 and info.lag == 0 then
+    call('XTRIM', returns, 'MAXLEN', 0)
+  elseif info.name == group and info.pending == 0 then
+    call('XDEL', returns, info['last-delivered-id'])
+    call('XTRIM', returns, 'MINID', info['last-delivered-id'])
+  elseif info.name == group then
+    call('XTRIM', returns, 'MINID', call('XPENDING', returns, group)[2])
   end
 end
-redis.call('XACK', returns, group, unpack(acknowledged))
-
--- Trim to what is still needed: the oldest pending entry and all after it, or,
--- where nothing is pending, all after the last one delivered.
-local pending = redis.call('XPENDING', returns, group)
-local keep = pending[2]
-if pending[1] == 0 then
-  for _, info in ipairs(redis.call('XINFO', 'GROUPS', returns)) do
-    for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
-    if info.name == group then keep = info['last-delivered-id'] end
-  end
-  redis.call('XDEL', returns, keep)
-end
-redis.call('XTRIM', returns, 'MINID', keep)
 return replies

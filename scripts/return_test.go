@@ -1,7 +1,12 @@
 package scripts_test
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
 	"testing"
 
 	"example.com/library/scripts"
@@ -10,206 +15,257 @@ import (
 )
 
 // takeBack is the call for returns that stand in the inbox as 1-0, 2-0, …, where
-// front storage has room for so many books.
-func takeBack(frontMax int, orders ...order) call {
-	keys, args := place(
-		[]string{"instance", "returns", "loans", "fetching", "front", "demand", "stores", "events"},
-		[]any{secret, worker, group, frontMax, weekMS, logMax, bells},
+// front storage has room for so many books. A loan weighs twice as much as the one
+// that ended before it, so the demand can be read off: 1, 2, 4, … and the clock is
+// what the next weighs.
+func takeBack(frontMax int, orders ...order) call { return takeBackAging(1, frontMax, orders...) }
+
+// takeBackAging is the same, where a loan weighs twice as much as one that ended
+// demandHalf loans before.
+func takeBackAging(demandHalf, frontMax int, orders ...order) call {
+	keys, args := place("return",
+		[]string{
+			"instance", "returns", "loans", "fetching", "front", "demand", "clock", "receipts", "older", "page", "stores", "events",
+		},
+		[]any{secret, worker, group, frontMax, demandHalf, weekMS, logMax, bells},
 		orders)
 	return call{scripts.Return, keys, args}
 }
 
 // shelved is the event of books that went from front storage to the shelves.
-func shelved(books string) entry {
-	return entry{"new", "event", "shelved", "by", worker, "books", books}
-}
+func shelved(books ...string) entry { return booksEvent("shelved", books...) }
 
 func TestReturningEndsLoansOneAfterAnother(t *testing.T) {
 	geb := by("ann", "r1", "geb")
-	returned := receipt("return", geb, "returned", line("geb", "returned"))
-	notYours := receipt("return", geb, "refused", line("geb", "not_yours"))
-	lentToAnn := state{"loans": hash{"geb": "ann"}, "card:ann": hash{"geb": "2000 1000"}}
-	lentToBob := state{"loans": hash{"geb": "bob"}, "card:bob": hash{"geb": "2000 1000"}}
+	returned := receipt("return", geb, "returned returned")
+	lentToAnn := state{"loans": hash{"geb": "ann"}, "card:ann": hash{"geb": "20000001"}}
+	lentToBob := state{"loans": hash{"geb": "bob"}, "card:bob": hash{"geb": "20000001"}}
 	tests := []struct {
 		decision
 		frontMax int
 	}{
 		{frontMax: 20, decision: decision{
-			name:   "a book that comes back stands in front storage, by the demand for it",
-			start:  lentToAnn.with(state{"demand": zset{"geb": 3, "alice": 4}, "front": zset{"alice": 1}, "clock": 8.0}),
+			name:   "a book that comes back stands in front storage, in more demand than before",
+			start:  lentToAnn.with(state{"demand": weights{"geb": 3, "alice": 4}, "front": setOf("alice"), "clock": 8.0}),
 			orders: []order{geb},
-			want:   []string{returned},
-			end:    state{"front": zset{"geb": 3, "alice": 1}, "demand": zset{"geb": 3, "alice": 4}, "clock": 8.0},
+			want:   []string{"returned returned"},
+			end:    state{"front": setOf("geb", "alice"), "demand": weights{"geb": 3 + 8, "alice": 4}, "clock": 16.0},
 		}},
 		{frontMax: 20, decision: decision{
-			name:   "a book whose demand is forgotten comes back as one asked for at the beginning of time",
+			name:   "the first book that ever comes back weighs 1",
 			start:  lentToAnn,
 			orders: []order{geb},
-			want:   []string{returned},
-			end:    state{"front": zset{"geb": 1}},
+			want:   []string{"returned returned"},
+			end:    state{"front": setOf("geb"), "demand": weights{"geb": 1}, "clock": 2.0},
 		}},
 		{frontMax: 20, decision: decision{
 			name: "loans that are not ended still stand",
 			start: state{
 				"loans": hash{"geb": "ann", "emma": "ann", "dune": "bob"}, "fetching": hash{"dune": "r0 "},
-				"card:ann": hash{"geb": "2000 1000", "emma": "4 3"}, "card:bob": hash{"dune": "6 5"},
+				"card:ann": hash{"geb": "20000001", "emma": "40003"}, "card:bob": hash{"dune": "60005"},
 			},
 			orders: []order{geb.rung("b1")},
-			want:   []string{returned},
+			want:   []string{"returned returned"},
 			rings:  []string{"bell:b1 " + returned},
 			end: state{
 				"loans": hash{"emma": "ann", "dune": "bob"}, "fetching": hash{"dune": "r0 "},
-				"card:ann": hash{"emma": "4 3"}, "card:bob": hash{"dune": "6 5"}, "front": zset{"geb": 1},
+				"card:ann": hash{"emma": "40003"}, "card:bob": hash{"dune": "60005"},
+				"front": setOf("geb"), "demand": weights{"geb": 1}, "clock": 2.0,
 			},
 		}},
 		{frontMax: 20, decision: decision{
 			name:   "a book that another user holds is refused",
 			start:  lentToBob,
 			orders: []order{geb.rung("b1")},
-			want:   []string{notYours},
-			rings:  []string{"bell:b1 " + notYours},
+			want:   []string{"refused not_yours"},
+			rings:  []string{"bell:b1 " + receipt("return", geb, "refused not_yours")},
 			end:    lentToBob,
 		}},
 		{frontMax: 20, decision: decision{
 			name:   "a book that nobody holds is refused",
-			start:  state{"front": zset{"geb": 2}},
+			start:  state{"front": setOf("geb"), "demand": weights{"geb": 2}, "clock": 4.0},
 			orders: []order{geb},
-			want:   []string{notYours},
-			end:    state{"front": zset{"geb": 2}},
+			want:   []string{"refused not_yours"},
+			end:    state{"front": setOf("geb"), "demand": weights{"geb": 2}, "clock": 4.0},
 		}},
 		{frontMax: 20, decision: decision{
 			name:   "a book that is still being fetched is on its way and cannot come back yet",
 			start:  lentToAnn.with(state{"fetching": hash{"geb": "r0 b0"}}),
 			orders: []order{geb},
-			want:   []string{receipt("return", geb, "refused", line("geb", "on_its_way"))},
+			want:   []string{"refused on_its_way"},
 			end:    lentToAnn.with(state{"fetching": hash{"geb": "r0 b0"}}),
 		}},
 		{frontMax: 20, decision: decision{
 			name:   "a book that is being fetched for another user is not yours",
 			start:  lentToBob.with(state{"fetching": hash{"geb": "r0 b0"}}),
 			orders: []order{geb},
-			want:   []string{notYours},
+			want:   []string{"refused not_yours"},
 			end:    lentToBob.with(state{"fetching": hash{"geb": "r0 b0"}}),
 		}},
 		{frontMax: 20, decision: decision{
-			name: "what can come back does, where other books cannot",
+			name: "what can come back does, where other books cannot, and only that counts",
 			start: state{
 				"loans": hash{"geb": "ann", "alice": "bob", "emma": "ann", "dune": "ann"}, "fetching": hash{"emma": "r0 "},
-				"card:ann": hash{"geb": "2 1", "emma": "4 3", "dune": "6 5"}, "card:bob": hash{"alice": "8 7"},
+				"card:ann": hash{"geb": "20001", "emma": "40003", "dune": "60005"}, "card:bob": hash{"alice": "80007"},
 			},
 			orders: []order{by("ann", "r1", "alice", "geb", "emma", "dune")},
-			want: []string{receipt("return", by("ann", "r1"), "partial",
-				line("alice", "not_yours"), line("geb", "returned"), line("emma", "on_its_way"), line("dune", "returned"))},
+			want:   []string{"partial not_yours returned on_its_way returned"},
 			end: state{
 				"loans": hash{"alice": "bob", "emma": "ann"}, "fetching": hash{"emma": "r0 "},
-				"card:ann": hash{"emma": "4 3"}, "card:bob": hash{"alice": "8 7"}, "front": zset{"geb": 1, "dune": 1},
+				"card:ann": hash{"emma": "40003"}, "card:bob": hash{"alice": "80007"},
+				"front": setOf("geb", "dune"), "demand": weights{"geb": 1, "dune": 2}, "clock": 4.0,
+			},
+		}},
+		{frontMax: 20, decision: decision{
+			name: "each order's books leave its own user's card",
+			start: state{
+				"loans":    hash{"a": "ann", "b": "bob", "c": "bob", "d": "cy", "e": "cy", "x": "bob"},
+				"card:ann": hash{"a": "20001", "b": "0"}, "card:bob": hash{"a": "0", "b": "20001", "c": "20001", "d": "0", "x": "20001"},
+				"card:cy": hash{"c": "0", "d": "20001", "e": "20001"}, "receipts": hash{"r2": "the receipt"},
+			},
+			orders: []order{
+				by("ann", "r1", "a"), by("bob", "r2", "x"), by("bob", "r3", "y", "b", "c"), by("dee", "r4", "d"), by("cy", "r5", "d", "e"),
+			},
+			want: []string{"returned returned", "repeat", "partial not_yours returned returned", "refused not_yours", "returned returned returned"},
+			end: state{
+				"loans": hash{"x": "bob"}, "card:ann": hash{"b": "0"}, "card:bob": hash{"a": "0", "d": "0", "x": "20001"}, "card:cy": hash{"c": "0"},
+				"receipts": hash{"r2": "the receipt"}, "front": setOf("a", "b", "c", "d", "e"),
+				"demand": weights{"a": 1, "b": 2, "c": 4, "d": 8, "e": 16}, "clock": 32.0,
 			},
 		}},
 		{frontMax: 0, decision: decision{
-			name:   "without any front storage a book goes to the shelves",
-			start:  lentToAnn,
+			name:   "without any front storage a book goes to the shelves, and the demand for it is forgotten",
+			start:  lentToAnn.with(state{"demand": weights{"geb": 7, "alice": 1}}),
 			orders: []order{geb},
-			want:   []string{returned},
-			end:    state{"stores": entries(entry{"new", "book", "geb"}), "events": entries(shelved(`["geb"]`))},
+			want:   []string{"returned returned"},
+			end: state{
+				"stores": entries(putAway("geb")), "events": entries(shelved("geb")), "demand": weights{"alice": 1}, "clock": 2.0,
+			},
 		}},
 		{frontMax: 1, decision: decision{
 			name:   "where there is room for one, the book that comes back stays if it is in more demand",
-			start:  lentToAnn.with(state{"demand": zset{"geb": 3}, "front": zset{"alice": 2}}),
+			start:  lentToAnn.with(state{"demand": weights{"geb": 3, "alice": 2}, "front": setOf("alice")}),
 			orders: []order{geb},
-			want:   []string{returned},
+			want:   []string{"returned returned"},
 			end: state{
-				"demand": zset{"geb": 3}, "front": zset{"geb": 3},
-				"stores": entries(entry{"new", "book", "alice"}), "events": entries(shelved(`["alice"]`)),
+				"demand": weights{"geb": 3 + 1}, "clock": 2.0, "front": setOf("geb"),
+				"stores": entries(putAway("alice")), "events": entries(shelved("alice")),
+			},
+		}},
+		{frontMax: 1, decision: decision{
+			name:   "the loan that ends counts before the book's demand is compared",
+			start:  lentToAnn.with(state{"demand": weights{"geb": 3, "alice": 4}, "front": setOf("alice"), "clock": 2.0}),
+			orders: []order{geb},
+			want:   []string{"returned returned"},
+			end: state{
+				"demand": weights{"geb": 3 + 2}, "clock": 4.0, "front": setOf("geb"),
+				"stores": entries(putAway("alice")), "events": entries(shelved("alice")),
 			},
 		}},
 		{frontMax: 1, decision: decision{
 			name:   "where there is room for one, the book that stands there stays if it is in more demand",
-			start:  lentToAnn.with(state{"demand": zset{"geb": 2}, "front": zset{"alice": 3}}),
+			start:  lentToAnn.with(state{"demand": weights{"geb": 2, "alice": 4}, "front": setOf("alice")}),
 			orders: []order{geb},
-			want:   []string{returned},
+			want:   []string{"returned returned"},
 			end: state{
-				"demand": zset{"geb": 2}, "front": zset{"alice": 3},
-				"stores": entries(entry{"new", "book", "geb"}), "events": entries(shelved(`["geb"]`)),
+				"demand": weights{"alice": 4}, "clock": 2.0, "front": setOf("alice"),
+				"stores": entries(putAway("geb")), "events": entries(shelved("geb")),
+			},
+		}},
+		{frontMax: 1, decision: decision{
+			name:   "a book in front storage whose demand nobody knows leaves before any other",
+			start:  lentToAnn.with(state{"front": setOf("alice")}),
+			orders: []order{geb},
+			want:   []string{"returned returned"},
+			end: state{
+				"demand": weights{"geb": 1}, "clock": 2.0, "front": setOf("geb"),
+				"stores": entries(putAway("alice")), "events": entries(shelved("alice")),
 			},
 		}},
 		{frontMax: 2, decision: decision{
 			name:   "the last place in front storage is filled before anything leaves it",
-			start:  lentToAnn.with(state{"front": zset{"alice": 3}}),
+			start:  lentToAnn.with(state{"front": setOf("alice")}),
 			orders: []order{geb},
-			want:   []string{returned},
-			end:    state{"front": zset{"alice": 3, "geb": 1}},
+			want:   []string{"returned returned"},
+			end:    state{"front": setOf("alice", "geb"), "demand": weights{"geb": 1}, "clock": 2.0},
 		}},
 		{frontMax: 3, decision: decision{
-			name: "of all that came back in a batch and all that stood there, the least in demand go, in that order",
+			name: "of all that came back in a batch and all that stood there, the least in demand go",
 			start: state{
-				"loans": hash{"a": "ann", "b": "ann", "c": "bob"}, "card:ann": hash{"a": "2 1", "b": "4 3"}, "card:bob": hash{"c": "6 5"},
-				"demand": zset{"a": 9, "b": 2, "c": 7}, "front": zset{"d": 8, "e": 5, "f": 1},
-				"stores": entries(entry{"1-0", "book", "z"}),
+				"loans": hash{"a": "ann", "b": "ann", "c": "bob"}, "card:ann": hash{"a": "20001", "b": "40003"}, "card:bob": hash{"c": "60005"},
+				"demand": weights{"a": 9, "b": 2, "c": 7, "d": 8, "e": 5, "f": 1}, "front": setOf("d", "e", "f"),
+				"stores": entries(entry{"1-0", "books", `["z"]`}),
 			},
 			orders: []order{by("ann", "r1", "a", "b"), by("bob", "r2", "c")},
-			want: []string{
-				receipt("return", by("ann", "r1"), "returned", line("a", "returned"), line("b", "returned")),
-				receipt("return", by("bob", "r2"), "returned", line("c", "returned")),
-			},
+			want:   []string{"returned returned returned", "returned returned"},
 			end: state{
-				"demand": zset{"a": 9, "b": 2, "c": 7}, "front": zset{"a": 9, "d": 8, "c": 7},
-				"stores": entries(entry{"1-0", "book", "z"}, entry{"new", "book", "f"}, entry{"new", "book", "b"}, entry{"new", "book", "e"}),
-				"events": entries(shelved(`["f","b","e"]`)),
+				"demand": weights{"a": 9 + 1, "c": 7 + 4, "d": 8}, "clock": 8.0, "front": setOf("a", "d", "c"),
+				"stores": entries(entry{"1-0", "books", `["z"]`}, putAway("f"), putAway("b"), putAway("e")),
+				"events": entries(shelved("f"), shelved("b"), shelved("e")),
 			},
+			anyOrder: true,
 		}},
 		{frontMax: 1, decision: decision{
 			name:   "a front storage that has become smaller is emptied by the next return",
-			start:  lentToAnn.with(state{"demand": zset{"geb": 9}, "front": zset{"a": 1, "b": 2, "c": 3}}),
+			start:  lentToAnn.with(state{"demand": weights{"geb": 9, "a": 1, "b": 2, "c": 3}, "front": setOf("a", "b", "c")}),
 			orders: []order{geb},
-			want:   []string{returned},
+			want:   []string{"returned returned"},
 			end: state{
-				"demand": zset{"geb": 9}, "front": zset{"geb": 9},
-				"stores": entries(entry{"new", "book", "a"}, entry{"new", "book", "b"}, entry{"new", "book", "c"}),
-				"events": entries(shelved(`["a","b","c"]`)),
+				"demand": weights{"geb": 9 + 1}, "clock": 2.0, "front": setOf("geb"),
+				"stores": entries(putAway("a"), putAway("b"), putAway("c")),
+				"events": entries(shelved("a"), shelved("b"), shelved("c")),
 			},
+			anyOrder: true,
 		}},
 		{frontMax: 1, decision: decision{
 			name:   "a refused return moves nothing, even out of a front storage that has become smaller",
-			start:  state{"front": zset{"a": 1, "b": 2, "c": 3}},
+			start:  state{"front": setOf("a", "b", "c")},
 			orders: []order{geb},
-			want:   []string{notYours},
-			end:    state{"front": zset{"a": 1, "b": 2, "c": 3}},
+			want:   []string{"refused not_yours"},
+			end:    state{"front": setOf("a", "b", "c")},
 		}},
 		{frontMax: 20, decision: decision{
 			name:   "a return with a receipt is a repeat: its receipt is rung again, and nothing else happens",
-			start:  lentToAnn.with(state{"receipt:r1": expiring{"the receipt", 1}}),
+			start:  lentToAnn.with(state{"receipts": hash{"r1": "the receipt"}}),
 			orders: []order{geb.rung("b1")},
 			want:   []string{"repeat"},
 			rings:  []string{"bell:b1 the receipt"},
-			end:    lentToAnn.with(state{"receipt:r1": expiring{"the receipt", 1}}),
+			end:    lentToAnn.with(state{"receipts": hash{"r1": "the receipt"}}),
+		}},
+		{frontMax: 20, decision: decision{
+			name:   "a return with a receipt on the page before is a repeat, too",
+			start:  lentToAnn.with(state{"receipts": hash{"r0": "another"}, "older": hash{"r1": "the receipt"}}),
+			orders: []order{geb.rung("b1")},
+			want:   []string{"repeat"},
+			rings:  []string{"bell:b1 the receipt"},
+			end:    lentToAnn.with(state{"receipts": hash{"r0": "another"}, "older": hash{"r1": "the receipt"}}),
 		}},
 		{frontMax: 20, decision: decision{
 			name: "the same return twice in one batch is decided once, even if it names other books then",
 			start: state{
-				"loans": hash{"geb": "ann", "alice": "ann"}, "card:ann": hash{"geb": "2 1", "alice": "4 3"},
+				"loans": hash{"geb": "ann", "alice": "ann"}, "card:ann": hash{"geb": "20001", "alice": "40003"},
 			},
 			orders: []order{geb.rung("b1"), by("ann", "r1", "alice").rung("b2")},
-			want:   []string{returned, "repeat"},
+			want:   []string{"returned returned", "repeat"},
 			rings:  []string{"bell:b1 " + returned, "bell:b2 " + returned},
-			end:    state{"loans": hash{"alice": "ann"}, "card:ann": hash{"alice": "4 3"}, "front": zset{"geb": 1}},
+			end: state{
+				"loans": hash{"alice": "ann"}, "card:ann": hash{"alice": "40003"},
+				"front": setOf("geb"), "demand": weights{"geb": 1}, "clock": 2.0,
+			},
 		}},
 		{frontMax: 20, decision: decision{
-			name:   "a book that came back earlier in the batch is not yours any more",
+			name:   "a book that came back earlier in the batch is not yours any more, and counts once",
 			start:  lentToAnn,
 			orders: []order{geb, by("ann", "r2", "geb"), by("bob", "r3", "geb")},
-			want: []string{
-				returned,
-				receipt("return", by("ann", "r2"), "refused", line("geb", "not_yours")),
-				receipt("return", by("bob", "r3"), "refused", line("geb", "not_yours")),
-			},
-			end: state{"front": zset{"geb": 1}},
+			want:   []string{"returned returned", "refused not_yours", "refused not_yours"},
+			end:    state{"front": setOf("geb"), "demand": weights{"geb": 1}, "clock": 2.0},
 		}},
 		{frontMax: 20, decision: decision{
 			name:   "another user's return earlier in the batch does not end the loan",
 			start:  lentToAnn,
 			orders: []order{by("bob", "r0", "geb"), geb},
-			want:   []string{receipt("return", by("bob", "r0"), "refused", line("geb", "not_yours")), returned},
-			end:    state{"front": zset{"geb": 1}},
+			want:   []string{"refused not_yours", "returned returned"},
+			end:    state{"front": setOf("geb"), "demand": weights{"geb": 1}, "clock": 2.0},
 		}},
 	}
 	onBoth(t, func(t *testing.T, b *bench) {
@@ -228,34 +284,282 @@ func TestNamesComeBackAsTheyAre(t *testing.T) {
 			odd := by(name, "r1", name, "plain")
 			d := decision{
 				name:   name,
-				start:  state{"loans": hash{name: name}, "card:" + name: hash{name: "2000 1000"}},
+				start:  state{"loans": hash{name: name}, "card:" + name: hash{name: "20000001"}},
 				orders: []order{odd},
-				want:   []string{receipt("return", odd, "partial", line(name, "returned"), line("plain", "not_yours"))},
-				end:    state{"stores": entries(entry{"new", "book", name}), "events": entries(shelved("[" + quoted(name) + "]"))},
+				want:   []string{"partial returned not_yours"},
+				end:    state{"stores": entries(putAway(name)), "events": entries(shelved(name)), "clock": 2.0},
 			}
 			b.run(t, []test{d.test("returns", takeBack(0, odd))})
 		}
 	})
 }
 
+// lentTo is a state in which a user has these books.
+func lentTo(user string, books ...string) state {
+	loans, card := hash{}, hash{}
+	for _, book := range books {
+		loans[book], card[book] = user, "20000001"
+	}
+	return state{"returns": given(1), "loans": loans, "card:" + user: card}
+}
+
+// numbered are the names of so many books.
+func numbered(name string, n int) []string {
+	var books []string
+	for i := range n {
+		books = append(books, fmt.Sprintf("%s%04d", name, i))
+	}
+	return books
+}
+
+// moved are the books in the entries of a stream that have some field, by entry.
+func (b *bench) moved(t *testing.T, stream, field string) [][]string {
+	t.Helper()
+	var all [][]string
+	for _, entry := range must(b.rdb.XRange(t.Context(), stream, "-", "+").Result())(t) {
+		text, ok := entry.Values[field].(string)
+		if !ok {
+			continue
+		}
+		var books []string
+		if err := json.Unmarshal([]byte(text), &books); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, books)
+	}
+	return all
+}
+
+func TestBooksThatLeaveFrontStorageShareEntries(t *testing.T) {
+	for _, n := range []int{1, 16, 17, 32, 33, 241, 256, 257, 300} {
+		t.Run(strconv.Itoa(n), func(t *testing.T) {
+			books := append(numbered("book", n), oddNames...)[len(oddNames)*min(1, n/100):][:n]
+			onBoth(t, func(t *testing.T, b *bench) {
+				b.start(t, lentTo("ann", books...))
+				must(b.do(t, takeBack(0, by("ann", "r1", books...))))(t)
+				stores, events := b.moved(t, "stores", "books"), b.moved(t, "events", "books")
+				if diff := cmp.Diff(stores, events); diff != "" {
+					t.Errorf("entries and events (-stores +events):\n%s", diff)
+				}
+				var sizes, want []int
+				for _, some := range packed(books) {
+					want = append(want, len(some))
+				}
+				for _, some := range stores {
+					sizes = append(sizes, len(some))
+				}
+				if diff := cmp.Diff(want, sizes); diff != "" {
+					t.Errorf("books an entry (-want +got):\n%s", diff)
+				}
+				if diff := cmp.Diff(slices.Sorted(slices.Values(books)), slices.Sorted(slices.Values(slices.Concat(stores...)))); diff != "" {
+					t.Errorf("books (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+func TestReturnsShareEvents(t *testing.T) {
+	for _, n := range []int{16, 17, 33} {
+		t.Run(strconv.Itoa(n), func(t *testing.T) {
+			d := decision{start: state{"receipts": hash{"r": "a receipt"}}, end: state{"receipts": hash{"r": "a receipt"}}}
+			for _, book := range numbered("book", n) {
+				d.orders = append(d.orders, by("ann", "r"+book, book), by("ann", "r", book))
+				d.want = append(d.want, "refused not_yours", "repeat")
+			}
+			onBoth(t, func(t *testing.T, b *bench) {
+				test := d.test("returns", takeBack(20, d.orders...))
+				b.start(t, test.start)
+				b.check(t, test)
+			})
+		})
+	}
+}
+
 func TestAReturnMovesAtMostAThousandBooksMoreThanCameBack(t *testing.T) {
 	onBoth(t, func(t *testing.T, b *bench) {
-		front := zset{}
-		for i := range 1500 {
-			front[fmt.Sprintf("book%04d", i)] = float64(i + 1)
+		front, demand := numbered("book", 1500), weights{}
+		for i, book := range front {
+			demand[book] = weight(i + 10)
 		}
-		b.start(t, state{
-			"returns": given(1), "front": front,
-			"loans": hash{"geb": "ann", "dune": "ann"}, "card:ann": hash{"geb": "2 1", "dune": "4 3"},
-		})
+		b.start(t, lentTo("ann", "geb", "dune").with(state{"front": setOf(front...), "demand": demand}))
 		must(b.do(t, takeBack(20, by("ann", "r1", "geb", "dune"))))(t)
-		got := []int64{
-			must(b.rdb.XLen(t.Context(), "stores").Result())(t),
-			must(b.rdb.ZCard(t.Context(), "front").Result())(t),
-			must(b.rdb.ZRank(t.Context(), "front", "book1000").Result())(t),
+		after := b.state(t, span{})
+		want, left := setOf(front[1000:]...), maps.Clone(demand)
+		maps.DeleteFunc(left, func(book string, _ weight) bool { return !want[book] })
+		if diff := cmp.Diff([]any{want, left}, []any{after["front"], after["demand"]}, alike); diff != "" {
+			t.Errorf("front storage and demand (-want +got):\n%s", diff)
 		}
-		if diff := cmp.Diff([]int64{1002, 500, 0}, got); diff != "" {
-			t.Errorf("books shelved, books left in front, rank of the least in demand that stays (-want +got):\n%s", diff)
+		gone := slices.Concat(b.moved(t, "stores", "books")...)
+		if diff := cmp.Diff(setOf(append(front[:1000:1000], "geb", "dune")...), setOf(gone...)); diff != "" || len(gone) != 1002 {
+			t.Errorf("%d books went to the shelves, want 1002 (-want +got):\n%s", len(gone), diff)
+		}
+	})
+}
+
+// TestOfBooksInEqualDemandAnyMayLeave wants of four just as many as must.
+func TestOfBooksInEqualDemandAnyMayLeave(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *bench) {
+		b.start(t, lentTo("ann", "a", "b").with(state{
+			"front": setOf("c", "d", "high"), "demand": weights{"a": 7, "b": 6, "c": 8, "d": 8, "high": 9},
+		}))
+		must(b.do(t, takeBack(3, by("ann", "r1", "a", "b"))))(t)
+		after, gone := b.state(t, span{}), slices.Concat(b.moved(t, "stores", "books")...)
+		front := slices.Collect(maps.Keys(after["front"].(set)))
+		if len(gone) != 2 || len(front) != 3 || slices.Contains(gone, "high") {
+			t.Errorf("%q went to the shelves and %q stay, want two gone, and three to stay with high", gone, front)
+		}
+		if diff := cmp.Diff(setOf("a", "b", "c", "d", "high"), setOf(slices.Concat(gone, front)...)); diff != "" {
+			t.Errorf("books (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff(after["front"], setOf(slices.Collect(maps.Keys(after["demand"].(weights)))...)); diff != "" {
+			t.Errorf("books in front storage, and books whose demand is known (-front +demand):\n%s", diff)
+		}
+	})
+}
+
+// TestWhatLeavesALargeFrontStorageIsTheLowestOfASample has a front storage of which
+// only a part is looked at: of a sample of four times as many as must leave, and at
+// least 32, the others are all in at least as much demand.
+func TestWhatLeavesALargeFrontStorageIsTheLowestOfASample(t *testing.T) {
+	for _, test := range []struct{ back, front, sample int }{{1, 40, 32}, {8, 40, 32}, {9, 46, 36}, {30, 150, 120}} {
+		t.Run(fmt.Sprintf("%d of %d", test.back, test.front), func(t *testing.T) {
+			onBoth(t, func(t *testing.T, b *bench) {
+				front, demand := numbered("book", test.front), weights{}
+				for i, book := range front {
+					demand[book] = weight(i + 1)
+				}
+				back := numbered("back", test.back)
+				for _, book := range back {
+					demand[book] = 1e6 // so they stay
+				}
+				for range 5 {
+					b.start(t, lentTo("ann", back...).with(state{"front": setOf(front...), "demand": demand}))
+					must(b.do(t, takeBackAging(1000, test.front, by("ann", "r1", back...))))(t)
+					gone := slices.Concat(b.moved(t, "stores", "books")...)
+					if len(gone) != test.back {
+						t.Errorf("%d books left front storage, want %d", len(gone), test.back)
+					}
+					// As many of the sample as do not leave are above those that do.
+					highest := test.front - 1 - (test.sample - test.back)
+					if last := slices.Max(gone); last > front[highest] {
+						t.Errorf("%s left front storage, want none above %s", last, front[highest])
+					}
+					if got := must(b.rdb.SCard(t.Context(), "front").Result())(t); got != int64(test.front) {
+						t.Errorf("%d books stand in front storage, want %d", got, test.front)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestOfALargeBatchOnlySomeBooksCountButForAll has more books come back at once than
+// are counted one by one: every so-manieth counts for as many.
+func TestOfALargeBatchOnlySomeBooksCountButForAll(t *testing.T) {
+	const half, began = 100, 5.0
+	for n, stride := range map[int]int{31: 1, 32: 1, 33: 2, 64: 2, 65: 3, 100: 4, 2000: 63} {
+		t.Run(strconv.Itoa(n), func(t *testing.T) {
+			books := numbered("book", n)
+			before, want := weights{"other": 3}, weights{"other": 3}
+			for i, book := range books {
+				if i%3 > 0 {
+					before[book] = weight(i%7 + 1)
+					want[book] = before[book]
+				}
+				if (i+1)%stride == 0 {
+					want[book] += weight(float64(stride) * began * math.Pow(2, float64(i)/half))
+				}
+			}
+			onBoth(t, func(t *testing.T, b *bench) {
+				b.start(t, lentTo("ann", books...).with(state{"demand": before, "clock": began}))
+				must(b.do(t, takeBackAging(half, n, by("ann", "r1", books...))))(t)
+				after := b.state(t, span{})
+				if diff := cmp.Diff(want, after["demand"], alike); diff != "" {
+					t.Errorf("demand (-want +got):\n%s", diff)
+				}
+				if diff := cmp.Diff(setOf(books...), after["front"]); diff != "" {
+					t.Errorf("front storage (-want +got):\n%s", diff)
+				}
+				clock := must(strconv.ParseFloat(must(b.rdb.Get(t.Context(), "clock").Result())(t), 64))(t)
+				if want := math.Log(began) + float64(n)*math.Ln2/half; math.Abs(clock-want) > 1e-9 {
+					t.Errorf("the clock is at %v, want %v", clock, want)
+				}
+			})
+		})
+	}
+}
+
+func TestALoanWeighsTwiceAsMuchAsOneDemandHalfLoansBefore(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *bench) {
+		books, want := numbered("book", 11), weights{}
+		for i, book := range books {
+			want[book] = weight(math.Pow(2, float64(i)/10))
+		}
+		for name, batch := range map[string]int{"in one call": len(books), "in a call each": 1} {
+			t.Run(name, func(t *testing.T) {
+				b.start(t, lentTo("ann", books...))
+				for some := range slices.Chunk(books, batch) {
+					must(b.do(t, takeBackAging(10, 100, by("ann", "r"+some[0], some...))))(t)
+				}
+				if diff := cmp.Diff(want, b.state(t, span{})["demand"], alike); diff != "" {
+					t.Errorf("demand (-want +got):\n%s", diff)
+				}
+			})
+		}
+	})
+}
+
+func TestAnOldFavouriteIsOvertakenByFewerLoansThatAreNewer(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *bench) {
+		b.start(t, state{"returns": given(1)})
+		loans := 0
+		endLoans := func(books ...string) weights {
+			t.Helper()
+			for _, book := range books {
+				loans++
+				b.put(t, "loans", hash{book: "ann"})
+				must(b.do(t, takeBackAging(10, 100, by("ann", fmt.Sprint("r", loans), book))))(t)
+			}
+			return b.state(t, span{})["demand"].(weights)
+		}
+		before := endLoans("old", "old", "old")["old"]
+		after := endLoans("a", "b", "c", "d", "e", "f", "g", "new", "new")
+		if after["old"] != before {
+			t.Errorf("the demand of a book nobody had went from %v to %v", before, after["old"])
+		}
+		if after["new"] <= after["old"] {
+			t.Errorf("two loans ten loans later weigh %v, want more than the three old ones' %v", after["new"], after["old"])
+		}
+	})
+}
+
+// TestDemandIsKnownOfNoBookOnTheShelves has books come back at random, and wants
+// the demand to be known of those only that stand in front storage.
+func TestDemandIsKnownOfNoBookOnTheShelves(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *bench) {
+		b.start(t, state{"returns": given(1)})
+		all := numbered("book", 60)
+		for round := range 12 {
+			var back []string
+			for i, book := range all {
+				if in := must(b.rdb.SIsMember(t.Context(), "front", book).Result())(t); (i+round)%(2+round%4) == 0 && !in {
+					back = append(back, book)
+				}
+			}
+			loans := lentTo("ann", back...)
+			b.put(t, "loans", loans["loans"])
+			b.put(t, "card:ann", loans["card:ann"])
+			must(b.do(t, takeBackAging(10, 12, by("ann", fmt.Sprint("r", round), back...))))(t)
+			front := setOf(must(b.rdb.SMembers(t.Context(), "front").Result())(t)...)
+			for _, book := range must(b.rdb.HKeys(t.Context(), "demand").Result())(t) {
+				if !front[book] {
+					t.Fatalf("round %d: the demand for %s is known, which is on the shelves", round, book)
+				}
+			}
+			if len(front) != 12 {
+				t.Fatalf("round %d: %d books stand in front storage, want 12", round, len(front))
+			}
 		}
 	})
 }

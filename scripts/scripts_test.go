@@ -27,27 +27,44 @@ const (
 	secret    = "token1"
 	group     = "group"
 	bells     = "bell:"
-	loanMS    = 28 * 24 * 3600 * 1000
+	loanDays  = 28
+	loanMS    = loanDays * 24 * 3600 * 1000
 	logMax    = 100
 	setMax    = 100 // about how many entries are kept set aside
-	weekHours = 168 // hours that the scripts are told to keep a receipt
+	weekHours = 168 // hours that the scripts are told to keep a receipt at least
 	weekMS    = weekHours * 3600 * 1000
 )
 
 // lock is the lock by which worker1 holds its name.
 var lock = expiring{secret + ` {"host":"desk"}`, 1}
 
-// A state is all that a database holds. A value is a string, a float64, or one of
-// the types below; nil stands for no key.
+// standing is a page of receipts that is not full yet. It differs from one that
+// was begun by the call, so it shows whether the page was turned.
+var standing = expiring{"worker9", 100}
+
+// A state is all that a database holds. A value is a string, a float64 for the
+// clock, or one of the types below; nil stands for no key.
 type state map[string]any
 
 type (
 	// A hash is a HASH.
 	hash map[string]string
 
-	// A zset is a ZSET. Its scores are logarithms, and so is a STRING that is a
-	// number: both are shown as what they are the logarithm of, here and as a float64.
-	zset map[string]float64
+	// A passing hash is a HASH with a time to live, rounded up to hours.
+	passing struct {
+		Hash  hash
+		Hours int
+	}
+
+	// Weights are the HASH of the demand for books. Its values are logarithms, and so
+	// is the clock: both are shown as what they are the logarithm of.
+	weights map[string]weight
+
+	// A weight is written with six decimals of its logarithm, and compared so.
+	weight float64
+
+	// A set is a SET.
+	set map[string]bool
 
 	// An expiring text is a STRING with a time to live, rounded up to hours.
 	expiring struct {
@@ -83,6 +100,8 @@ type test struct {
 	want  any      // the reply
 	rings []string // what is rung, each the channel and the text
 	end   state
+	// anyOrder is set if several books go to the shelves: in no order that matters.
+	anyOrder bool
 	// onlyRedis says why the embedded server cannot show it; empty if it can.
 	onlyRedis string
 }
@@ -145,7 +164,11 @@ func (b *bench) check(t *testing.T, test test) {
 	if diff := cmp.Diff(test.rings, b.rung(t, during), cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("rings (-want +got):\n%s", diff)
 	}
-	b.wantState(t, test.end, during)
+	got, want := b.state(t, during), test.end.full()
+	if test.anyOrder {
+		got, want = got.sorted("stores", "events"), want.sorted("stores", "events")
+	}
+	wantState(t, want, got)
 }
 
 func (b *bench) do(t *testing.T, c call) (any, error) {
@@ -153,18 +176,33 @@ func (b *bench) do(t *testing.T, c call) (any, error) {
 	return c.script.Run(t.Context(), b.rdb, c.keys, c.args...).Result()
 }
 
-// wantState compares the whole database with a state.
-func (b *bench) wantState(t *testing.T, want state, during span) {
+// wantState compares states.
+func wantState(t *testing.T, want, got state) {
 	t.Helper()
-	if diff := cmp.Diff(want.full(), b.state(t, during), cmpopts.EquateEmpty(), cmpopts.EquateApprox(1e-9, 0)); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmpopts.EquateApprox(1e-9, 0), alike); diff != "" {
 		t.Errorf("state (-want +got):\n%s", diff)
 	}
 }
 
-// full is the state with worker1's lock, unless it says something else of that,
-// and without the keys that are not there.
+// alike compares weights as closely as they are written.
+var alike = cmp.Comparer(func(a, b weight) bool { return math.Abs(math.Log(float64(a/b))) < 1e-5 })
+
+// sorted is the state with the entries of some streams sorted by what is in them.
+func (s state) sorted(keys ...string) state {
+	sorted := s.with(nil)
+	for _, key := range keys {
+		if stream, ok := s[key].(stream); ok {
+			stream.Entries = slices.SortedFunc(slices.Values(stream.Entries), func(a, b entry) int { return slices.Compare(a, b) })
+			sorted[key] = stream
+		}
+	}
+	return sorted
+}
+
+// full is the state with worker1's lock and a page of receipts that is not full,
+// unless it says something else of those, and without the keys that are not there.
 func (s state) full() state {
-	full := state{"instance": lock}
+	full := state{"instance": lock, "page": standing}
 	maps.Copy(full, s)
 	maps.DeleteFunc(full, func(_ string, value any) bool { return value == nil })
 	return full
@@ -204,9 +242,16 @@ func (b *bench) put(t *testing.T, key string, value any) {
 		pipe.Set(t.Context(), key, value.Text, time.Duration(value.Hours)*time.Hour)
 	case hash:
 		pipe.HSet(t.Context(), key, map[string]string(value))
-	case zset:
-		for member, weight := range value {
-			pipe.ZAdd(t.Context(), key, redis.Z{Member: member, Score: math.Log(weight)})
+	case passing:
+		pipe.HSet(t.Context(), key, map[string]string(value.Hash))
+		pipe.Expire(t.Context(), key, time.Duration(value.Hours)*time.Hour)
+	case weights:
+		for book, weight := range value {
+			pipe.HSet(t.Context(), key, book, fmt.Sprintf("%.6f", math.Log(float64(weight))))
+		}
+	case set:
+		for member := range value {
+			pipe.SAdd(t.Context(), key, member)
 		}
 	case stream:
 		putStream(t, pipe, key, value)
@@ -283,17 +328,9 @@ func (b *bench) state(t *testing.T, during span) state {
 		case "string":
 			all[key] = b.text(t, key, during)
 		case "hash":
-			values := hash{}
-			for field, value := range must(b.rdb.HGetAll(t.Context(), key).Result())(t) {
-				values[field] = during.plain(value)
-			}
-			all[key] = values
-		case "zset":
-			weights := zset{}
-			for _, z := range must(b.rdb.ZRangeWithScores(t.Context(), key, 0, -1).Result())(t) {
-				weights[z.Member.(string)] = math.Exp(z.Score)
-			}
-			all[key] = weights
+			all[key] = b.hash(t, key, during)
+		case "set":
+			all[key] = setOf(must(b.rdb.SMembers(t.Context(), key).Result())(t)...)
 		case "stream":
 			all[key] = b.stream(t, key, during)
 		default:
@@ -319,10 +356,30 @@ func (b *bench) text(t *testing.T, key string, during span) any {
 	if left := must(b.rdb.PTTL(t.Context(), key).Result())(t); left > 0 {
 		return expiring{during.plain(text), int(math.Ceil(left.Hours()))}
 	}
-	if number, err := strconv.ParseFloat(text, 64); err == nil {
+	if number, err := strconv.ParseFloat(text, 64); err == nil && key == "clock" {
 		return math.Exp(number)
 	}
 	return during.plain(text)
+}
+
+var sixDecimals = regexp.MustCompile(`^-?\d+\.\d{6}$`)
+
+func (b *bench) hash(t *testing.T, key string, during span) any {
+	t.Helper()
+	values, demand := hash{}, weights{}
+	for field, value := range must(b.rdb.HGetAll(t.Context(), key).Result())(t) {
+		values[field] = during.plain(value)
+		if number, err := strconv.ParseFloat(value, 64); err == nil && sixDecimals.MatchString(value) {
+			demand[field] = weight(math.Exp(number))
+		}
+	}
+	if left := must(b.rdb.PTTL(t.Context(), key).Result())(t); left > 0 {
+		return passing{values, int(math.Ceil(left.Hours()))}
+	}
+	if key == "demand" && len(demand) == len(values) {
+		return demand
+	}
+	return values
 }
 
 func (b *bench) stream(t *testing.T, key string, during span) stream {
@@ -490,10 +547,10 @@ func (o order) rung(bell string) order {
 
 // place adds the keys and arguments of orders to those of a script; the n-th
 // comes from the entry n-0.
-func place(keys []string, args []any, orders []order) ([]string, []any) {
+func place(action string, keys []string, args []any, orders []order) ([]string, []any) {
 	for i, order := range orders {
-		keys = append(keys, "receipt:"+order.id, "card:"+order.user)
-		args = append(args, id(i+1), order.id, order.user, order.bell, len(order.books))
+		keys = append(keys, "card:"+order.user)
+		args = append(args, id(i+1), order.id, order.user, order.bell, slip(action, order), len(order.books))
 		for _, book := range order.books {
 			args = append(args, book)
 		}
@@ -502,29 +559,44 @@ func place(keys []string, args []any, orders []order) ([]string, []any) {
 }
 
 // A decision is a test of orders from an inbox. For each order that was decided,
-// the receipt stands under its key for a week, and is in the log, before what the
-// end has there; the inbox is handled.
+// the receipt stands on this page, beside what the end has there, and is in the
+// log, before what the end has there; the inbox is handled.
 type decision struct {
-	name   string
-	start  state
-	orders []order
-	want   []string
-	rings  []string
-	end    state
+	name     string
+	start    state
+	orders   []order
+	want     []string
+	rings    []string
+	end      state
+	anyOrder bool
 }
 
 func (d decision) test(inbox string, c call) test {
-	test := test{name: d.name, call: c, want: d.want, rings: d.rings}
+	test := test{name: d.name, call: c, want: d.want, rings: d.rings, anyOrder: d.anyOrder}
 	test.start = d.start.with(state{inbox: given(len(d.orders))})
 	test.end = d.end.with(state{inbox: handled(len(d.orders))})
-	var logged []entry
+	kept := hash{}
+	var decided []string
 	for i, reply := range d.want {
-		if reply == "repeat" {
-			continue
+		if reply != "repeat" {
+			text := receipt(actions[inbox], d.orders[i], reply)
+			kept[d.orders[i].id] = text
+			decided = append(decided, text)
 		}
-		test.end["receipt:"+d.orders[i].id] = expiring{reply, weekHours}
-		logged = append(logged, entry{"new", "event", eventOf(reply), "by", worker, "receipt", reply})
 	}
+	switch page := d.end["receipts"].(type) {
+	case passing:
+		maps.Copy(kept, page.Hash)
+		test.end["receipts"] = passing{kept, page.Hours}
+	case hash:
+		maps.Copy(kept, page)
+		test.end["receipts"] = kept
+	case nil:
+		if len(kept) > 0 {
+			test.end["receipts"] = kept
+		}
+	}
+	logged := decidedEvents(decided...)
 	if more, ok := d.end["events"].(stream); ok {
 		logged = append(logged, more.Entries...)
 	}
@@ -534,41 +606,53 @@ func (d decision) test(inbox string, c call) test {
 	return test
 }
 
-var outcomes = regexp.MustCompile(`"action":"(\w+)".*"outcome":"(\w+)"`)
+// actions are what orders from an inbox ask for.
+var actions = map[string]string{"requests": "request", "returns": "return"}
 
-// eventOf is the name of the event that a receipt is logged as.
-func eventOf(receipt string) string {
-	words := outcomes.FindStringSubmatch(receipt)
-	switch action, outcome := words[1], words[2]; {
-	case outcome == "denied" || outcome == "refused":
-		return outcome
-	case action == "return":
-		return "returned"
+// decidedEvents are the events of orders that one call decided, by their receipts.
+func decidedEvents(receipts ...string) []entry {
+	var events []entry
+	for some := range slices.Chunk(receipts, 16) {
+		events = append(events, entry{"new", "event", "decided", "by", worker, "receipts", "[" + strings.Join(some, ",") + "]"})
 	}
-	return "lent"
+	return events
 }
 
-// receipt is the text of a receipt, and the others are those of its lines.
-func receipt(action string, o order, outcome string, lines ...string) string {
-	return fmt.Sprintf(`{"id":%s,"action":"%s","user":%s,"outcome":"%s","books":[%s]}`,
-		quoted(o.id), action, quoted(o.user), outcome, strings.Join(lines, ","))
+// slip is an order's slip: its receipt begins so.
+func slip(action string, o order) string {
+	return fmt.Sprintf(`{"id":%s,"action":"%s","user":%s,"books":%s`, quoted(o.id), action, quoted(o.user), list(o.books...))
 }
 
-func line(book, result string) string {
-	return fmt.Sprintf(`{"book":%s,"result":"%s"}`, quoted(book), result)
-}
-
-func lent(book, from string) string {
-	return fmt.Sprintf(`{"book":%s,"result":"lent","from":"%s","due_ms":DUE}`, quoted(book), from)
-}
-
-func alreadyYours(book, due string) string {
-	return fmt.Sprintf(`{"book":%s,"result":"already_yours","due_ms":%s}`, quoted(book), due)
+// receipt is the text of an order's receipt, by the script's reply.
+func receipt(action string, o order, reply string) string {
+	words := strings.Fields(reply)
+	due := ""
+	if slices.Contains(words, "front") || slices.Contains(words, "shelves") {
+		due = `,"due_ms":DUE`
+	}
+	return fmt.Sprintf(`%s,"outcome":%s,"results":%s%s}`, slip(action, o), quoted(words[0]), list(words[1:]...), due)
 }
 
 // quoted is a text in JSON, with no more escapes than needed.
 func quoted(text string) string {
 	return `"` + strings.NewReplacer(`"`, `\"`, `\`, `\\`).Replace(text) + `"`
+}
+
+// list is an array of texts in JSON.
+func list(texts ...string) string {
+	var all []string
+	for _, text := range texts {
+		all = append(all, quoted(text))
+	}
+	return "[" + strings.Join(all, ",") + "]"
+}
+
+func setOf(members ...string) set {
+	s := set{}
+	for _, member := range members {
+		s[member] = true
+	}
+	return s
 }
 
 // oddNames have in them what JSON, Lua patterns, Redis or a shell could trip over.
@@ -577,5 +661,48 @@ var oddNames = []string{
 	`О дивный новый мир`, `百年の孤独`, `ألف ليلة وليلة`, `🐙 & <b>`, `-`, `0`, `null`, `*`,
 }
 
-// A parcel is an order, a delivery, or a book to put away.
+// A parcel is an order for a book, or its delivery.
 type parcel struct{ request, book string }
+
+// each gives each parcel, or book, an entry of its own.
+func each[T any](all ...T) [][]T {
+	var entries [][]T
+	for _, one := range all {
+		entries = append(entries, []T{one})
+	}
+	return entries
+}
+
+// sent is an entry of parcels as it stands among the fetches and deliveries.
+func sent(parcels ...parcel) entry { return entry{"new", "orders", ordersOf(parcels...)} }
+
+// putAway is an entry of books as it stands among the stores.
+func putAway(books ...string) entry { return entry{"new", "books", list(books...)} }
+
+func ordersOf(parcels ...parcel) string {
+	var orders []string
+	for _, parcel := range parcels {
+		orders = append(orders, list(parcel.request, parcel.book))
+	}
+	return "[" + strings.Join(orders, ",") + "]"
+}
+
+func ordersEvent(event string, parcels ...parcel) entry {
+	return entry{"new", "event", event, "by", worker, "orders", ordersOf(parcels...)}
+}
+
+func booksEvent(event string, books ...string) entry {
+	return entry{"new", "event", event, "by", worker, "books", list(books...)}
+}
+
+// packed are texts as books are packed into entries: one an entry up to sixteen,
+// then just as many an entry as make at most sixteen entries, but sixteen at most.
+func packed[T any](all []T) [][]T {
+	share := 16
+	for n := 16; n >= 1; n-- {
+		if len(all) <= 16*n {
+			share = n
+		}
+	}
+	return slices.Collect(slices.Chunk(all, share))
+}

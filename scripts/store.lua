@@ -3,28 +3,31 @@
 --
 -- KEYS[1] instance    STRING  the lock of the instance that calls
 -- KEYS[2] stores      STREAM  the inbox the entries were read from
--- KEYS[3] out         HASH    book -> request, for all that is not on the shelves
+-- KEYS[3] away        STRING  how many books are not on the shelves
 -- KEYS[4] awaited     HASH    book -> request, for books that are out and ordered again
 -- KEYS[5] deliveries  STREAM  the lending service's inbox for books from the shelves
 -- KEYS[6] events      STREAM  the log
+-- KEYS[7...] for each book: what is out of its bay of the shelves (HASH book -> "")
 --
 -- ARGV[1] token    the token in the instance's lock
 -- ARGV[2] name     the instance's name, under which the entries are pending
 -- ARGV[3] group    the group that reads the inbox
 -- ARGV[4] log_max  about how many entries the log keeps
--- ARGV[5...] for each entry, by ascending entry id: its entry id, book; at most
---         2,000 entries a call
+-- ARGV[5...] for each entry, by ascending entry id: its entry id, number of books, the
+--         books as they are logged (JSON), and the books; at most 2,000 books a call
 --
--- Returns an array with one word an entry, in order of precedence:
---         "gone"       it is not pending for this instance: nothing was done
---         "conflict"   the book is on the shelves already: nothing was done
+-- Returns an array with one word a book, in order of precedence:
+--         "gone"       its entry is not pending for this instance: nothing was done
 --         "handed_on"  the book goes to the request that awaited it
 --         "stored"     the book is on the shelves
--- Emits   one "handed_on" or "stored" an entry of that result
+--         "conflict"   the book is on the shelves already: nothing was done, and an
+--                      entry of this book alone is still pending
+--         "apart"      the same, in an entry of several books: it has an entry of its own now
+-- Emits   one "handed_on" an entry of that result, one "stored" an entry of that result
 -- Faults  FENCED  the instance no longer holds its name; nothing was written
 local instance = KEYS[1]
 local stores = KEYS[2]
-local out = KEYS[3]
+local away = KEYS[3]
 local awaited = KEYS[4]
 local deliveries = KEYS[5]
 local events = KEYS[6]
@@ -35,85 +38,101 @@ local log_max = ARGV[4]
 
 -- Read. An entry that is no longer pending for this instance was handled by
 -- another, or by an earlier call whose answer was lost.
-if redis.call('GETRANGE', instance, 0, #token - 1) ~= token then
+local call = redis.call
+if call('GETRANGE', instance, 0, #token - 1) ~= token then
   return redis.error_reply('FENCED the instance no longer holds its name')
 end
-local ids, books = {}, {}
-for arg = 5, #ARGV, 2 do
-  ids[#ids + 1] = ARGV[arg]
-  books[#books + 1] = ARGV[arg + 1]
+local bays = { unpack(KEYS, 7) }
+local ids, texts, last, books, outs = {}, {}, {}, {}, {}
+local arg = 5
+while arg <= #ARGV do
+  ids[#ids + 1], texts[#texts + 1] = ARGV[arg], ARGV[arg + 2]
+  local count = tonumber(ARGV[arg + 1])
+  for i = arg + 3, arg + 2 + count do
+    books[#books + 1] = ARGV[i]
+    outs[#books] = call('HEXISTS', bays[#books], ARGV[i]) == 1
+  end
+  arg, last[#ids] = arg + 3 + count, #books
 end
 local pending = {}
-for _, entry in ipairs(redis.call('XPENDING', stores, group, ids[1], ids[#ids], 1000000, name)) do
+for _, entry in ipairs(call('XPENDING', stores, group, ids[1], ids[#ids], 1000000, name)) do
   pending[entry[1]] = true
 end
 -- A key of the wrong type must fault now, before the first write.
-redis.call('XLEN', deliveries)
-redis.call('XLEN', events)
-local outs = redis.call('HMGET', out, unpack(books))
-local waits = redis.call('HMGET', awaited, unpack(books))
+if not string.match(call('GET', away) or '0', '^%-?%d+$') then
+  return redis.error_reply('ERR what is away is counted by a number')
+end
+call('XLEN', deliveries)
+call('XLEN', events)
+local waits = call('HMGET', awaited, unpack(books))
 
 -- Decide.
-local out_for, awaited_for = {}, {}
-for i, book in ipairs(books) do
-  out_for[book] = outs[i] or nil
-  awaited_for[book] = waits[i] or nil
-end
-local replies, requests, acknowledged = {}, {}, {}
-local stored, handed, passed = {}, {}, {}
-for i, id in ipairs(ids) do
-  local book = books[i]
-  if not pending[id] then
-    replies[i] = 'gone'
-  elseif not out_for[book] then
-    replies[i] = 'conflict'
-  elseif awaited_for[book] then
-    replies[i] = 'handed_on'
-    requests[i] = awaited_for[book]
-    handed[#handed + 1] = book
-    passed[#passed + 1] = book
-    passed[#passed + 1] = requests[i]
-    out_for[book], awaited_for[book] = requests[i], nil
-  else
-    replies[i] = 'stored'
-    out_for[book] = nil
-    stored[#stored + 1] = book
+local function quoted(text) return '"' .. string.gsub(text, '["\\]', '\\%0') .. '"' end
+local function order(request, book) return '["' .. request .. '",' .. quoted(book) .. ']' end
+local replies, acknowledged, back, passed, apart = {}, {}, {}, {}, {}
+local stored, handed, settled = {}, {}, {}
+local first = 1
+for n, id in ipairs(ids) do
+  local put, given, stays = {}, {}, false
+  for i = first, last[n] do
+    local book = books[i]
+    local word
+    if not pending[id] then
+      word = 'gone'
+    elseif outs[i] and waits[i] and not settled[book] then
+      word = 'handed_on'
+      settled[book] = 'out'
+      passed[#passed + 1] = book
+      given[#given + 1] = order(waits[i], book)
+    elseif outs[i] and settled[book] ~= 'in' then
+      word = 'stored'
+      settled[book] = 'in'
+      back[#back + 1] = i
+      put[#put + 1] = quoted(book)
+    elseif last[n] == first then
+      word, stays = 'conflict', true
+    else
+      word = 'apart'
+      apart[#apart + 1] = '[' .. quoted(book) .. ']'
+    end
+    replies[i] = word
   end
-  if replies[i] == 'handed_on' or replies[i] == 'stored' then acknowledged[#acknowledged + 1] = id end
+  if #put == last[n] - first + 1 then
+    stored[#stored + 1] = texts[n]
+  elseif #put > 0 then
+    stored[#stored + 1] = '[' .. table.concat(put, ',') .. ']'
+  end
+  if #given > 0 then handed[#handed + 1] = '[' .. table.concat(given, ',') .. ']' end
+  if pending[id] and not stays then acknowledged[#acknowledged + 1] = id end
+  first = last[n] + 1
 end
 
 -- Write. The log comes first: a full server refuses a script's first write, and
 -- no later one.
-for i, reply in ipairs(replies) do
-  if reply == 'stored' then
-    redis.call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', reply, 'by', name, 'book', books[i])
-  elseif reply == 'handed_on' then
-    redis.call('XADD', events, 'MAXLEN', '~', log_max, '*',
-      'event', reply, 'by', name, 'request', requests[i], 'book', books[i])
-  end
+for _, orders in ipairs(handed) do
+  call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'handed_on', 'by', name, 'orders', orders)
+  call('XADD', deliveries, '*', 'orders', orders)
 end
-if #passed > 0 then
-  redis.call('HSET', out, unpack(passed))
-  redis.call('HDEL', awaited, unpack(handed))
+for _, text in ipairs(stored) do
+  call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'stored', 'by', name, 'books', text)
 end
-if #stored > 0 then redis.call('HDEL', out, unpack(stored)) end
-for i, reply in ipairs(replies) do
-  if reply == 'handed_on' then
-    redis.call('XADD', deliveries, '*', 'request', requests[i], 'book', books[i])
-  end
-end
-if #acknowledged > 0 then redis.call('XACK', stores, group, unpack(acknowledged)) end
+if #passed > 0 then call('HDEL', awaited, unpack(passed)) end
+for _, i in ipairs(back) do call('HDEL', bays[i], books[i]) end
+if #back > 0 then call('DECRBY', away, #back) end
+for _, text in ipairs(apart) do call('XADD', stores, '*', 'books', text) end
+if #acknowledged > 0 then call('XACK', stores, group, unpack(acknowledged)) end
 
--- Trim to what is still needed: the oldest pending entry and all after it, or,
--- where nothing is pending, all after the last one delivered.
-local left = redis.call('XPENDING', stores, group)
-local keep = left[2]
-if left[1] == 0 then
-  for _, info in ipairs(redis.call('XINFO', 'GROUPS', stores)) do
-    for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
-    if info.name == group then keep = info['last-delivered-id'] end
+-- Trim to what is still needed: nothing, where all was read and nothing is pending;
+-- else the oldest pending entry and all after it, or all after the last one read.
+for _, info in ipairs(call('XINFO', 'GROUPS', stores)) do
+  for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
+  if info.name == group and info.pending == 0 and info.lag == 0 then
+    call('XTRIM', stores, 'MAXLEN', 0)
+  elseif info.name == group and info.pending == 0 then
+    call('XDEL', stores, info['last-delivered-id'])
+    call('XTRIM', stores, 'MINID', info['last-delivered-id'])
+  elseif info.name == group then
+    call('XTRIM', stores, 'MINID', call('XPENDING', stores, group)[2])
   end
-  redis.call('XDEL', stores, keep)
 end
-redis.call('XTRIM', stores, 'MINID', keep)
 return replies

@@ -17,11 +17,11 @@ func TestABatchLeavesInItsInboxWhatIsStillNeeded(t *testing.T) {
 		call  call
 		start state
 	}{
-		{"requests", lend(usual, by("ann", "r1", "a"), by("ann", "r2", "b")), nil},
+		{"requests", lend(5, by("ann", "r1", "a"), by("ann", "r2", "b")), nil},
 		{"returns", takeBack(0, by("ann", "r1", "a"), by("ann", "r2", "b")), nil},
-		{"fetches", fetch(parcel{"r1", "a"}, parcel{"r2", "b"}), nil},
-		{"stores", store("a", "b"), state{"out": hash{"a": "r1", "b": "r2"}}},
-		{"deliveries", deliver(parcel{"r1", "a"}, parcel{"r2", "b"}), nil},
+		{"fetches", fetch(each(parcel{"r1", "a"}, parcel{"r2", "b"})...), nil},
+		{"stores", store(each("a", "b")...), out("a", "b")},
+		{"deliveries", deliver(each(parcel{"r1", "a"}, parcel{"r2", "b"})...), nil},
 	}
 	batch := []string{"1-0", "2-0"}
 	tests := []struct {

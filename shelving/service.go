@@ -2,7 +2,10 @@ package shelving
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"example.com/library/library"
@@ -40,14 +43,22 @@ func (s *Service) Prepare(ctx context.Context) error {
 func (s *Service) Inboxes() []stream.Inbox {
 	inbox := func(key string, handle func(context.Context, []stream.Entry) ([]stream.Rejection, error)) stream.Inbox {
 		return stream.Inbox{
-			Service: library.Shelving, Stream: key, Batch: 128, Batches: 4,
+			Service: library.Shelving, Stream: key, Batch: stream.ParcelsBatch, Batches: 4,
 			Prepare: s.Prepare, Handle: handle, Reject: stream.Reject,
 		}
 	}
 	fetches, stores := inbox(s.keys.Fetches(), s.Fetch), inbox(s.keys.Stores(), s.Store)
 	if s.config.FetchTime > 0 {
 		// An instance must not hold orders that another could walk for meanwhile.
-		fetches.Batch, fetches.Batches, fetches.Pace = 1, 1, s.config.FetchTime
+		fetches.Batch, fetches.Batches = 1, 1
+		fetches.Pace = func(entry stream.Entry) time.Duration {
+			var walk time.Duration // an entry that is no order is not walked for
+			parcels, _ := stream.ReadParcels([]stream.Entry{entry}, stream.ReadOrders)
+			for _, parcel := range parcels {
+				walk += s.config.FetchTime * time.Duration(len(parcel.Orders))
+			}
+			return walk
+		}
 	}
 	return []stream.Inbox{fetches, stores}
 }
@@ -55,66 +66,74 @@ func (s *Service) Inboxes() []stream.Inbox {
 // Fetch takes a batch of ordered books off the shelves, see fetch.lua. It
 // returns the entries that cannot be understood or applied.
 func (s *Service) Fetch(ctx context.Context, batch []stream.Entry) ([]stream.Rejection, error) {
-	orders, rejections := stream.ReadParcels(batch, true)
-	var args []any
-	for _, order := range orders {
-		args = append(args, order.Entry.ID, order.Request, order.Book)
-	}
-	words, err := s.run(ctx, scripts.Fetch, s.keys.Fetches(), batch[0].Token, args)
-	if err != nil {
-		return nil, fmt.Errorf("fetch: %w", err)
-	}
-	for i, word := range words {
-		if word == "conflict" {
-			rejections = append(rejections, stream.Reject(orders[i].Entry, "the book is awaited by another request already"))
-			continue
-		}
-		s.log(word, orders[i])
-	}
-	return rejections, nil
+	return s.apply(ctx, batch, stream.ReadOrders, scripts.Fetch, s.keys.Fetches(), "the book is awaited by another request already",
+		func(parcel stream.Parcel) []any {
+			pairs, args := make([][2]string, len(parcel.Orders)), []any{nil}
+			for i, order := range parcel.Orders {
+				pairs[i] = [2]string{order.Request, order.Book}
+				args = append(args, order.Request, order.Book)
+			}
+			args[0] = toJSON(pairs)
+			return args
+		})
 }
 
 // Store puts a batch of books on the shelves, see store.lua. It returns the
 // entries that cannot be understood or applied.
 func (s *Service) Store(ctx context.Context, batch []stream.Entry) ([]stream.Rejection, error) {
-	books, rejections := stream.ReadParcels(batch, false)
-	var args []any
-	for _, book := range books {
-		args = append(args, book.Entry.ID, book.Book)
-	}
-	words, err := s.run(ctx, scripts.Store, s.keys.Stores(), batch[0].Token, args)
-	if err != nil {
-		return nil, fmt.Errorf("store: %w", err)
-	}
-	for i, word := range words {
-		if word == "conflict" {
-			rejections = append(rejections, stream.Reject(books[i].Entry, "the book is on the shelves already"))
-			continue
+	return s.apply(ctx, batch, stream.ReadBooks, scripts.Store, s.keys.Stores(), "the book is on the shelves already",
+		func(parcel stream.Parcel) []any {
+			books, args := make([]string, len(parcel.Orders)), []any{nil}
+			for i, order := range parcel.Orders {
+				books[i] = order.Book
+				args = append(args, order.Book)
+			}
+			args[0] = toJSON(books)
+			return args
+		})
+}
+
+// apply reads a batch's parcels and has a script apply them. arguments are the
+// script's own for a parcel, after its entry id and number of books; conflict is
+// why a book is set aside.
+func (s *Service) apply(ctx context.Context, batch []stream.Entry, read func(stream.Entry) ([]stream.Order, error), script *redis.Script,
+	inbox, conflict string, arguments func(stream.Parcel) []any) ([]stream.Rejection, error) {
+	parcels, rejections := stream.ReadParcels(batch, read)
+	for call := range stream.Calls(parcels) {
+		keys := []string{s.config.Instance.Key(), inbox, s.keys.away(), s.keys.awaited(), s.keys.Deliveries(), s.keys.Events()}
+		args := []any{batch[0].Token, s.config.Instance.Name(), library.Shelving, s.config.LogMax}
+		for _, parcel := range call {
+			args = append(append(args, parcel.Entry.ID, len(parcel.Orders)), arguments(parcel)...)
+			for _, order := range parcel.Orders {
+				keys = append(keys, s.keys.out(order.Book))
+			}
 		}
-		s.log(word, books[i])
+		words, err := script.Run(ctx, s.config.Redis, keys, args...).StringSlice()
+		if err != nil {
+			return nil, fmt.Errorf("apply %s: %w", inbox, err)
+		}
+		for _, parcel := range call {
+			count := len(parcel.Orders)
+			if words[0] == "conflict" {
+				rejections = append(rejections, stream.Reject(parcel.Entry, conflict))
+			} else {
+				parcel.Log(s.config.Log, words[:count], nil)
+			}
+			words = words[count:]
+		}
 	}
 	return rejections, nil
 }
 
-func (s *Service) run(ctx context.Context, script *redis.Script, inbox, token string, entries []any) ([]string, error) {
-	if len(entries) == 0 {
-		return nil, nil
+// toJSON is a list as the scripts write it.
+func toJSON(list any) string {
+	var text strings.Builder
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(list); err != nil {
+		panic(err) // texts always encode
 	}
-	return script.Run(ctx, s.config.Redis,
-		[]string{s.config.Instance.Key(), inbox, s.keys.out(), s.keys.awaited(), s.keys.Deliveries(), s.keys.Events()},
-		append([]any{token, s.config.Instance.Name(), library.Shelving, s.config.LogMax}, entries...)...).StringSlice()
-}
-
-func (s *Service) log(word string, parcel stream.Parcel) {
-	if word == "gone" || word == "repeat" {
-		s.config.Log.Debug(word, "book", parcel.Book, "entry", parcel.Entry.ID)
-		return
-	}
-	if parcel.Request == "" {
-		s.config.Log.Info(word, "book", parcel.Book)
-		return
-	}
-	s.config.Log.Info(word, "book", parcel.Book, "id", parcel.Request)
+	return strings.TrimSuffix(text.String(), "\n")
 }
 
 // Counts are how many books are where, as the shelving service knows it.
@@ -126,15 +145,16 @@ type Counts struct {
 // Count counts the books.
 func Count(ctx context.Context, rdb redis.UniversalClient, names library.Keys) (Counts, error) {
 	k := keys{names}
-	out, awaited := rdb.HLen(ctx, k.out()), rdb.HLen(ctx, k.awaited())
-	if err := out.Err(); err != nil {
+	out, err := rdb.Get(ctx, k.away()).Int64()
+	if err != nil && !errors.Is(err, redis.Nil) {
 		return Counts{}, err
 	}
-	return Counts{Out: out.Val(), Awaited: awaited.Val()}, awaited.Err()
+	awaited, err := rdb.HLen(ctx, k.awaited()).Result()
+	return Counts{Out: out, Awaited: awaited}, err
 }
 
 // OnShelves reports whether a book stands on the shelves.
 func OnShelves(ctx context.Context, rdb redis.UniversalClient, names library.Keys, book string) (bool, error) {
-	out, err := rdb.HExists(ctx, keys{names}.out(), book).Result()
+	out, err := rdb.HExists(ctx, keys{names}.out(book), book).Result()
 	return !out, err
 }

@@ -48,8 +48,9 @@ type Inbox struct {
 	// Batches is how many batches may be in hand at once. With 1 nothing is read
 	// ahead; with more the next batch is read while the last is decided.
 	Batches int
-	// Pace is how long an instance takes over an entry before it is applied.
-	Pace time.Duration
+	// Pace tells how long an instance takes over an entry before it is applied; nil
+	// for no time.
+	Pace func(entry Entry) time.Duration
 	// Prepare makes what the service needs, where it is missing. It is called again
 	// after the library's data vanished.
 	Prepare func(ctx context.Context) error
@@ -215,7 +216,7 @@ func (c *consumer) handle(ctx context.Context, batch []Entry) error {
 			return err
 		}
 	}
-	if !c.pace(ctx, c.Pace*time.Duration(len(fit))) {
+	if c.Pace != nil && !c.pace(ctx, fit) {
 		return nil
 	}
 	return c.apply(ctx, fit)
@@ -223,9 +224,10 @@ func (c *consumer) handle(ctx context.Context, batch []Entry) error {
 
 // pace lets time pass. It reports false where ctx is done and too much is left to
 // wait for; the entries are better left to another instance then.
-func (c *consumer) pace(ctx context.Context, wait time.Duration) bool {
-	if wait == 0 {
-		return true
+func (c *consumer) pace(ctx context.Context, batch []Entry) bool {
+	var wait time.Duration
+	for _, entry := range batch {
+		wait += c.Pace(entry)
 	}
 	end := time.After(wait)
 	select {
@@ -321,14 +323,11 @@ func (c *consumer) insist(ctx context.Context, step func(context.Context) error)
 
 // reject sets an entry aside. It returns only an error that must end the instance.
 func (c *consumer) reject(ctx context.Context, rejection Rejection) error {
-	keys := []string{c.Instance.Key(), c.Stream, c.Keys.Rejected(c.Service), c.Keys.Events()}
-	if rejection.ReceiptKey != "" {
-		keys = append(keys, rejection.ReceiptKey)
-	}
+	keys := append([]string{c.Instance.Key(), c.Stream, c.Keys.Rejected(c.Service), c.Keys.Events()}, rejection.Pages...)
 	reason := shortened(rejection.Reason)
 	args := append([]any{
 		rejection.Entry.Token, c.Instance.Name(), c.Service, c.LogMax, rejectedMax, rejection.Entry.ID, reason,
-		rejection.Receipt, c.ReceiptTTL.Milliseconds(), rejection.Bell,
+		rejection.Request, rejection.Receipt, c.ReceiptTTL.Milliseconds(), rejection.Bell,
 	}, rejection.Entry.kept()...)
 	var answer string
 	err := c.insist(ctx, func(ctx context.Context) (err error) {

@@ -574,7 +574,8 @@ func TestAnEntryThatCameBackTooOftenIsSetAside(t *testing.T) {
 		w := newWorker(t, rdb, "living")
 		w.inbox.Reject = func(entry Entry, reason string) Rejection {
 			rejection := Reject(entry, reason)
-			rejection.ReceiptKey, rejection.Receipt, rejection.Bell = "{main}:receipt", `{"outcome":"rejected"}`, "bell"
+			rejection.Request, rejection.Receipt, rejection.Bell = "r1", `{"outcome":"rejected"}`, "bell"
+			rejection.Pages = []string{receiptsKey, olderKey}
 			return rejection
 		}
 		w.run(t)
@@ -592,17 +593,54 @@ func TestAnEntryThatCameBackTooOftenIsSetAside(t *testing.T) {
 		if diff := cmp.Diff([]RejectedEntry{aside}, rejected(t, ctx, rdb)); diff != "" {
 			t.Errorf("set aside (-want +got):\n%s", diff)
 		}
-		if receipt := rdb.Get(ctx, "{main}:receipt").Val(); receipt != `{"outcome":"rejected"}` {
-			t.Errorf("the receipt is %q", receipt)
+		if diff := cmp.Diff(map[string]string{"r1": `{"outcome":"rejected"}`}, rdb.HGetAll(ctx, receiptsKey).Val()); diff != "" {
+			t.Errorf("receipts (-want +got):\n%s", diff)
 		}
-		if left := rdb.PTTL(ctx, "{main}:receipt").Val(); left <= 0 || left > time.Hour {
-			t.Errorf("the receipt lives for %v, want about an hour", left)
+		if left := rdb.PTTL(ctx, receiptsKey).Val(); left <= time.Hour || left > 3*time.Hour {
+			t.Errorf("the receipt's page lives for %v, want more than an hour, and about three", left)
+		}
+		if n := rdb.Exists(ctx, olderKey).Val(); n != 0 {
+			t.Error("there is a receipt on the older page")
 		}
 		wantEvents(t, ctx, rdb, map[string]any{
 			"event": "rejected", "by": "living", "stream": inboxKey, "entry": ids[1], "reason": reason, "receipt": `{"outcome":"rejected"}`,
 		})
 		soon(t, ctx, "the inbox's length", 0, func() int64 { return rdb.XLen(ctx, inboxKey).Val() })
 		w.wantNone(t)
+	})
+}
+
+func TestAReceiptThatStoodBeforeARejectionStandsOnEitherPage(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		rings := rdb.Subscribe(ctx, "bell")
+		defer rings.Close()
+		if _, err := rings.Receive(ctx); err != nil {
+			t.Fatal(err)
+		}
+		w := newWorker(t, rdb, "worker1")
+		w.inbox.Batch, w.inbox.Batches = 1, 1 // so their order stays
+		w.inbox.Handle = func(ctx context.Context, batch []Entry) ([]Rejection, error) {
+			rejection := Reject(batch[0], "for a test")
+			rejection.Request, rejection.Receipt, rejection.Bell = "r"+batch[0].Fields["number"], `{"outcome":"rejected"}`, "bell"
+			rejection.Pages = []string{receiptsKey, olderKey}
+			return []Rejection{rejection}, nil
+		}
+		if err := errors.Join(rdb.HSet(ctx, receiptsKey, "r0", "this").Err(), rdb.HSet(ctx, olderKey, "r1", "older").Err()); err != nil {
+			t.Fatal(err)
+		}
+		add(t, ctx, rdb, 3)
+		w.run(t)
+		for _, want := range []string{"this", "older", `{"outcome":"rejected"}`} {
+			if ring, err := rings.ReceiveMessage(ctx); err != nil || ring.Payload != want {
+				t.Errorf("the bell rang %+v, %v, want %s", ring, err, want)
+			}
+		}
+		want := []map[string]string{{"r0": "this", "r2": `{"outcome":"rejected"}`}, {"r1": "older"}}
+		got := []map[string]string{rdb.HGetAll(ctx, receiptsKey).Val(), rdb.HGetAll(ctx, olderKey).Val()}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("the pages of receipts (-want +got):\n%s", diff)
+		}
 	})
 }
 
@@ -1097,13 +1135,21 @@ func TestEachEntryOfABatchTakesItsTime(t *testing.T) {
 	each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := deadline(t)
 		w := newWorker(t, rdb, "worker1")
-		w.inbox.Batch, w.inbox.Batches, w.inbox.Pace = 1, 1, 30*time.Millisecond
+		paces := map[string]time.Duration{"0": 30 * time.Millisecond, "1": 0, "2": 60 * time.Millisecond}
+		var asked []string
+		w.inbox.Batches, w.inbox.Pace = 1, func(entry Entry) time.Duration {
+			asked = append(asked, entry.Fields["number"])
+			return paces[entry.Fields["number"]]
+		}
 		add(t, ctx, rdb, 3)
 		start := time.Now()
 		w.run(t)
 		w.take(t, ctx, 3)
 		if took := time.Since(start); took < 90*time.Millisecond {
-			t.Errorf("3 entries took %v, want 30ms each", took)
+			t.Errorf("3 entries took %v, want 90ms in all", took)
+		}
+		if diff := cmp.Diff([]string{"0", "1", "2"}, asked); diff != "" {
+			t.Errorf("asked for the time of (-want +got):\n%s", diff)
 		}
 	})
 }
@@ -1117,7 +1163,7 @@ func TestAStopFinishesAShortWalkAndLeavesALongOneToOthers(t *testing.T) {
 		}{{300 * time.Millisecond, 1}, {time.Hour, 0}} {
 			ids := add(t, ctx, rdb, 1)
 			w := newWorker(t, rdb, "worker1")
-			w.inbox.Batch, w.inbox.Batches, w.inbox.Pace = 1, 1, test.pace
+			w.inbox.Batch, w.inbox.Batches, w.inbox.Pace = 1, 1, func(Entry) time.Duration { return test.pace }
 			w.run(t)
 			soon(t, ctx, "what is in hand", map[string]int64{"worker1": 1}, func() map[string]int64 { return pending(t, ctx, rdb) })
 			start := time.Now()

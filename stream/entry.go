@@ -43,9 +43,11 @@ func (e Entry) Field(name string) (string, error) {
 type Rejection struct {
 	Entry  Entry
 	Reason string
-	// ReceiptKey and Receipt tell the asker so, where a request id could be told;
-	// else both are empty.
-	ReceiptKey, Receipt string
+	// Request is the request's id, where it could be told; else it is empty, and so
+	// are Receipt, which tells the asker so, and Pages, the keys of this page of
+	// receipts and the older one.
+	Request, Receipt string
+	Pages            []string
 	// Bell is the channel on which the receipt is rung; empty for none.
 	Bell string
 }

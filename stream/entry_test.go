@@ -2,10 +2,14 @@ package stream
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
+	"example.com/library/library"
+
+	"github.com/charmbracelet/log"
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 )
@@ -80,54 +84,179 @@ func FuzzReject(f *testing.F) {
 }
 
 func TestParcelsAreReadAndWhatIsNoneIsRejected(t *testing.T) {
-	entry := func(fields ...string) Entry {
-		e := Entry{ID: fields[0], Fields: map[string]string{}}
-		for i := 1; i < len(fields); i += 2 {
-			e.Fields[fields[i]] = fields[i+1]
-		}
-		return e
-	}
+	many := func(n int, one string) string { return "[" + strings.Repeat(one+",", n-1) + one + "]" }
+	repeated := func(n int, order Order) []Order { return slices.Repeat([]Order{order}, n) }
 	for _, test := range []struct {
-		title       string
-		entry       Entry
-		withRequest string // the fault as an order; empty if it is a good one
-		without     string // the fault as a book to put away
+		title, field, text string
+		want               []Order
+		fault              string // empty if there is none
 	}{
-		{"an order", entry("1-1", "request", "r1", "book", "geb"), "", ""},
-		{"a book to put away", entry("1-1", "book", "geb"), `no field "request"`, ""},
-		{"no book", entry("1-1", "request", "r1"), `no field "book"`, `no field "book"`},
-		{"nothing", entry("1-1"), `no field "request"`, `no field "book"`},
-		{"a bad id", entry("1-1", "request", "r 1", "book", "geb"), `request "r 1"`, ""},
-		{"an empty id", entry("1-1", "request", "", "book", "geb"), `request ""`, ""},
-		{"an empty book", entry("1-1", "request", "r1", "book", ""), "empty", "empty"},
-		{"a book with a control character", entry("1-1", "request", "r1", "book", "g\x1beb"), "U+001B", "U+001B"},
-		{"a book that is not NFC", entry("1-1", "request", "r1", "book", "Go\u0308del"), "NFC", "NFC"},
-		{"a book that is too long", entry("1-1", "request", "r1", "book", strings.Repeat("x", 257)), "257 bytes", "257 bytes"},
-		{"fields that nobody asked for", entry("1-1", "request", "r1", "book", "geb", "colour", "red"), "", ""},
+		{"an order", "orders", `[["r1","geb"]]`, []Order{{"r1", "geb"}}, ""},
+		{"several orders", "orders", ` [ ["r1","geb"], ["r_2","a \"b\" \\"],["r1","d\u00fcne"]] `, []Order{{"r1", "geb"}, {"r_2", `a "b" \`}, {"r1", "düne"}}, ""},
+		{"the same order twice", "orders", `[["r1","geb"],["r1","geb"]]`, []Order{{"r1", "geb"}, {"r1", "geb"}}, ""},
+		{"100 orders", "orders", many(100, `["r1","geb"]`), repeated(100, Order{"r1", "geb"}), ""},
+		{"no orders", "orders", "[]", nil, "no book"},
+		{"null for orders", "orders", "null", nil, "no book"},
+		{"empty text for orders", "orders", "", nil, "its orders are not a JSON array"},
+		{"101 orders", "orders", many(101, `["r1","geb"]`), nil, "101 books; at most 100"},
+		{"half an array of orders", "orders", `[["r1","geb"]`, nil, "its orders are not a JSON array"},
+		{"two arrays of orders", "orders", `[["r1","geb"]][]`, nil, "its orders are not a JSON array"},
+		{"an object for orders", "orders", `{"r1":"geb"}`, nil, "its orders are not a JSON array"},
+		{"one pair for orders", "orders", `["r1","geb"]`, nil, "its orders are not a JSON array"},
+		{"a number among the orders", "orders", `[["r1",7]]`, nil, "its orders are not a JSON array"},
+		{"a request without a book", "orders", `[["r1","geb"],["r1"]]`, nil, "not pairs"},
+		{"an order of three", "orders", `[["r1","geb","ann"]]`, nil, "not pairs"},
+		{"an empty order", "orders", `[[]]`, nil, "not pairs"},
+		{"null for an order", "orders", `[null]`, nil, "not pairs"},
+		{"a bad id", "orders", `[["r1","geb"],["r 1","geb"]]`, nil, `request "r 1"`},
+		{"an empty id", "orders", `[["","geb"]]`, nil, `request ""`},
+		{"null for an id", "orders", `[[null,"geb"]]`, nil, `request ""`},
+		{"null for an ordered book", "orders", `[["r1",null]]`, nil, "empty"},
+		{"a bad book among the orders", "orders", `[["r1","geb"],["r1","geb "]]`, nil, "ends with a space"},
+
+		{"a book", "books", `["geb"]`, []Order{{"", "geb"}}, ""},
+		{"several books", "books", `["geb","a \"b\" \\","düne"]`, []Order{{"", "geb"}, {"", `a "b" \`}, {"", "düne"}}, ""},
+		{"100 books", "books", many(100, `"geb"`), repeated(100, Order{"", "geb"}), ""},
+		{"no books", "books", "[]", nil, "no book"},
+		{"null for books", "books", "null", nil, "no book"},
+		{"101 books", "books", many(101, `"geb"`), nil, "101 books; at most 100"},
+		{"a text for books", "books", `"geb"`, nil, "its books are not a JSON array"},
+		{"orders for books", "books", `[["r1","geb"]]`, nil, "its books are not a JSON array"},
+		{"half an array of books", "books", `["geb"`, nil, "its books are not a JSON array"},
+		{"an empty book", "books", `["geb",""]`, nil, "empty"},
+		{"null for a book", "books", `[null]`, nil, "empty"},
+		{"a book with a control character", "books", `["g\u001beb"]`, nil, "U+001B"},
+		{"a book that is not NFC", "books", `["Go\u0308del"]`, nil, "NFC"},
+		{"a book that is not UTF-8", "books", "[\"g\xffeb\"]", nil, "U+FFFD"},
+		{"half a surrogate pair", "books", `["\ud83d"]`, nil, "U+FFFD"},
+		{"a book that is too long", "books", `["` + strings.Repeat("x", 257) + `"]`, nil, "257 bytes"},
 	} {
-		for withRequest, fault := range map[bool]string{true: test.withRequest, false: test.without} {
-			good := entry("2-1", "request", "r2", "book", "Gödel")
-			parcels, rejections := ReadParcels([]Entry{test.entry, good}, withRequest)
-			wantGood := Parcel{Entry: good, Book: "Gödel"}
-			if withRequest {
-				wantGood.Request = "r2"
+		read, other := ReadOrders, "books"
+		good := Parcel{Entry{ID: "2-1", Fields: map[string]string{"orders": `[["r2","Gödel"]]`, "books": `["Gödel"]`}}, []Order{{"r2", "Gödel"}}}
+		if test.field == "books" {
+			read, other = ReadBooks, "orders"
+			good.Orders[0].Request = ""
+		}
+		// What nobody asked for does not matter.
+		entry := Entry{ID: "1-1", Fields: map[string]string{test.field: test.text, other: "x", "colour": "red"}}
+		parcels, rejections := ReadParcels([]Entry{entry, good.Entry}, read)
+		want := []Parcel{{entry, test.want}, good}
+		if test.fault != "" {
+			want = want[1:]
+			if len(rejections) != 1 || rejections[0].Entry.ID != "1-1" || !strings.Contains(rejections[0].Reason, test.fault) {
+				t.Errorf("%s: rejected %+v, want one for %q", test.title, rejections, test.fault)
 			}
-			if fault != "" {
-				if len(rejections) != 1 || rejections[0].Entry.ID != "1-1" || !strings.Contains(rejections[0].Reason, fault) {
-					t.Errorf("%s, with request %v: rejected %+v, want one for %q", test.title, withRequest, rejections, fault)
-				}
-				if diff := cmp.Diff([]Parcel{wantGood}, parcels); diff != "" {
-					t.Errorf("%s, with request %v: parcels (-want +got):\n%s", test.title, withRequest, diff)
-				}
-				continue
-			}
-			want := Parcel{Entry: test.entry, Book: test.entry.Fields["book"]}
-			if withRequest {
-				want.Request = test.entry.Fields["request"]
-			}
-			if diff := cmp.Diff([]Parcel{want, wantGood}, parcels); diff != "" || len(rejections) > 0 {
-				t.Errorf("%s, with request %v: rejected %+v, parcels (-want +got):\n%s", test.title, withRequest, rejections, diff)
-			}
+		} else if len(rejections) > 0 {
+			t.Errorf("%s: rejected %+v", test.title, rejections)
+		}
+		if diff := cmp.Diff(want, parcels); diff != "" {
+			t.Errorf("%s: parcels (-want +got):\n%s", test.title, diff)
+		}
+
+		delete(entry.Fields, test.field)
+		if _, rejections := ReadParcels([]Entry{entry}, read); len(rejections) != 1 || !strings.Contains(rejections[0].Reason, `no field "`+test.field+`"`) {
+			t.Errorf("without %s: rejected %+v", test.field, rejections)
 		}
 	}
+}
+
+func TestParcelsAreDividedIntoCallsOfAtMost2000Books(t *testing.T) {
+	for _, test := range []struct {
+		title   string
+		parcels []int // how many books each has
+		want    [][]int
+	}{
+		{"nothing", nil, nil},
+		{"a parcel", []int{1}, [][]int{{1}}},
+		{"as many as a call may carry", slices.Repeat([]int{100}, 20), [][]int{slices.Repeat([]int{100}, 20)}},
+		{"one book more", append(slices.Repeat([]int{100}, 20), 1), [][]int{slices.Repeat([]int{100}, 20), {1}}},
+		{"a parcel that fits no more", append(append([]int{1}, slices.Repeat([]int{100}, 20)...), 3), [][]int{
+			append([]int{1}, slices.Repeat([]int{100}, 19)...), {100, 3},
+		}},
+		{"three calls", slices.Repeat([]int{100}, 41), [][]int{slices.Repeat([]int{100}, 20), slices.Repeat([]int{100}, 20), {100}}},
+	} {
+		var parcels []Parcel
+		for i, n := range test.parcels {
+			parcels = append(parcels, Parcel{Entry{ID: fmt.Sprint(i)}, make([]Order, n)})
+		}
+		var got [][]int
+		next := 0
+		for call := range Calls(parcels) {
+			var sizes []int
+			for _, parcel := range call {
+				if parcel.Entry.ID != fmt.Sprint(next) {
+					t.Errorf("%s: parcel %s comes where %d should", test.title, parcel.Entry.ID, next)
+				}
+				next++
+				sizes = append(sizes, len(parcel.Orders))
+			}
+			got = append(got, sizes)
+		}
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", test.title, diff)
+		}
+		for range Calls(parcels) {
+			break // a failed call ends it
+		}
+	}
+}
+
+func TestAParcelsBooksAreToldByWhatBecameOfThem(t *testing.T) {
+	orders := []Order{{"r1", "geb"}, {"r1", "alice"}, {"r2", "dune"}, {"r3", "cities"}}
+	books := []Order{{"", "geb"}, {"", "alice"}, {"", "dune"}}
+	for _, test := range []struct {
+		title        string
+		orders       []Order
+		words, users []string
+		want         string
+	}{
+		{"one order", orders[:1], []string{"fetched"}, nil, "INFO fetched book=geb id=r1\n"},
+		{"one delivery", orders[:1], []string{"delivered"}, []string{"ann"}, "INFO delivered user=ann book=geb id=r1\n"},
+		{"one book", books[:1], []string{"stored"}, nil, "INFO stored book=geb\n"},
+		{"all the same way", orders, []string{"fetched", "fetched", "fetched", "fetched"}, nil,
+			"INFO fetched books=\"geb for r1; alice for r1; dune for r2; cities for r3\"\n"},
+		{"books, all the same way", books, []string{"stored", "stored", "stored"}, nil, "INFO stored books=\"geb; alice; dune\"\n"},
+		{"each its own way", orders, []string{"fetched", "awaited", "awaited", "apart"}, nil,
+			"INFO fetched book=geb id=r1\nINFO awaited books=\"alice for r1; dune for r2\"\nINFO apart book=cities id=r3\n"},
+		{"deliveries, each its own way", orders[:3], []string{"sent_back", "delivered", "sent_back"}, []string{"", "ann", "bob"},
+			"INFO sent_back user=\"\" book=geb id=r1\nINFO delivered user=ann book=alice id=r1\nINFO sent_back user=bob book=dune id=r2\n"},
+		{"handled before", orders[:2], []string{"gone", "gone"}, nil, "DEBU gone entry=7-1\n"},
+		{"nothing", nil, nil, nil, ""},
+	} {
+		var text strings.Builder
+		Parcel{Entry{ID: "7-1"}, test.orders}.Log(log.NewWithOptions(&text, log.Options{Level: log.DebugLevel}), test.words, test.users)
+		if diff := cmp.Diff(test.want, text.String()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", test.title, diff)
+		}
+	}
+}
+
+func FuzzReadParcels(f *testing.F) {
+	f.Add(`[["r1","geb"],["r2","a \"b\""]]`, `["geb"]`)
+	f.Add("", "null")
+	f.Add(`[[]]`, `[["r1","geb"]]`)
+	f.Add("[[\"r1\",\"\xff\"]]", `["\ud83d"]`)
+	f.Add(strings.Repeat("[", 20000), "["+strings.Repeat(`"geb",`, 100)+`"geb"]`)
+	f.Fuzz(func(t *testing.T, orders, books string) {
+		entry := Entry{ID: "7-1", Fields: map[string]string{"orders": orders, "books": books}}
+		for withRequest, read := range map[bool]func(Entry) ([]Order, error){true: ReadOrders, false: ReadBooks} {
+			parcels, rejections := ReadParcels([]Entry{entry}, read)
+			if len(parcels)+len(rejections) != 1 {
+				t.Fatalf("%+v is read as %+v and rejected as %+v, want one of both", entry, parcels, rejections)
+			}
+			for _, parcel := range parcels {
+				if n := len(parcel.Orders); n < 1 || n > library.BooksMax {
+					t.Errorf("the parcel has %d books", n)
+				}
+				for _, order := range parcel.Orders {
+					if err := library.CheckName("book", order.Book); err != nil {
+						t.Error(err)
+					}
+					if withRequest && library.CheckID("request", order.Request) != nil || !withRequest && order.Request != "" {
+						t.Errorf("the request is %q", order.Request)
+					}
+				}
+			}
+		}
+	})
 }

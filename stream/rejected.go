@@ -74,9 +74,9 @@ func newRejectedEntry(message redis.XMessage, service string) RejectedEntry {
 }
 
 // Retry puts an entry that a service set aside back into its inbox, and returns
-// its new id there. receiptKey gives the key of a request's receipt. Its error
+// its new id there. The last two are the keys of the pages of receipts. Its error
 // wraps ErrNotRejected or ErrNotKept, or is Redis's.
-func Retry(ctx context.Context, rdb redis.UniversalClient, keys library.Keys, service, id string, logMax int64, receiptKey func(request string) string) (string, error) {
+func Retry(ctx context.Context, rdb redis.UniversalClient, keys library.Keys, service, id string, logMax int64, receipts, older string) (string, error) {
 	messages, err := rdb.XRange(ctx, keys.Rejected(service), id, id).Result()
 	if err != nil {
 		return "", err
@@ -89,11 +89,8 @@ func Retry(ctx context.Context, rdb redis.UniversalClient, keys library.Keys, se
 		return "", fmt.Errorf("%w: %s says it came from %s, which the %s service does not read",
 			ErrNotKept, id, library.Printable(entry.Stream), service)
 	}
-	scriptKeys := []string{keys.Rejected(service), entry.Stream, keys.Events()}
-	if request := entry.Fields["id"]; library.CheckID("id", request) == nil {
-		scriptKeys = append(scriptKeys, receiptKey(request))
-	}
-	answer, err := scripts.Retry.Run(ctx, rdb, scriptKeys, id, logMax).Text()
+	answer, err := scripts.Retry.Run(ctx, rdb,
+		[]string{keys.Rejected(service), entry.Stream, keys.Events(), receipts, older}, id, logMax, entry.Fields["id"]).Text()
 	switch {
 	case err != nil:
 		return "", err

@@ -16,7 +16,11 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-func receiptKey(request string) string { return "{main}:lending:receipt:" + request }
+// The pages of receipts, as the lending service names them.
+const (
+	receiptsKey = "{main}:lending:receipts"
+	olderKey    = "{main}:lending:receipts:older"
+)
 
 // setAside has a worker reject entries with the given fields, and returns them.
 func setAside(t *testing.T, ctx context.Context, rdb *redis.Client, entries ...[]string) []RejectedEntry {
@@ -123,10 +127,12 @@ func TestEachRejectedTellsOfMoreEntriesThanOnePage(t *testing.T) {
 func TestRetryPutsAnEntryBackAsItWas(t *testing.T) {
 	each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := deadline(t)
-		aside := setAside(t, ctx, rdb, []string{"id", "r1", "books", "[1]\x00\xff", "stream", "mine"}, []string{"book", "geb"})
-		receipts := map[string]string{"r1": `{"id":"r1","outcome":"rejected"}`, "r2": `{"id":"r2","outcome":"granted"}`}
-		for id, text := range receipts {
-			if err := rdb.Set(ctx, receiptKey(id), text, 0).Err(); err != nil {
+		aside := setAside(t, ctx, rdb, []string{"id", "r1", "books", "[1]\x00\xff", "stream", "mine"}, []string{"book", "geb"}, []string{"id", "r3"})
+		const rejection, granted = `{"id":"r","outcome":"rejected"}`, `{"id":"r","outcome":"granted"}`
+		for page, receipts := range map[string][]string{
+			receiptsKey: {"r1", rejection, "r2", granted}, olderKey: {"r3", rejection, "r4", granted, "r5", rejection},
+		} {
+			if err := rdb.HSet(ctx, page, receipts).Err(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -136,7 +142,7 @@ func TestRetryPutsAnEntryBackAsItWas(t *testing.T) {
 		var ids []string
 		var events []map[string]any
 		for _, entry := range aside {
-			id, err := Retry(ctx, rdb, keys, library.Lending, entry.ID, 1000, receiptKey)
+			id, err := Retry(ctx, rdb, keys, library.Lending, entry.ID, 1000, receiptsKey, olderKey)
 			if err != nil {
 				t.Fatalf("Retry: %v", err)
 			}
@@ -147,6 +153,7 @@ func TestRetryPutsAnEntryBackAsItWas(t *testing.T) {
 		want := []redis.XMessage{
 			{ID: ids[0], Values: map[string]any{"id": "r1", "books": "[1]\x00\xff", "stream": "mine"}},
 			{ID: ids[1], Values: map[string]any{"book": "geb"}},
+			{ID: ids[2], Values: map[string]any{"id": "r3"}},
 		}
 		if diff := cmp.Diff(want, messages); err != nil || diff != "" {
 			t.Errorf("the inbox, %v (-want +got):\n%s", err, diff)
@@ -155,11 +162,11 @@ func TestRetryPutsAnEntryBackAsItWas(t *testing.T) {
 		if left := rejected(t, ctx, rdb); len(left) != 0 {
 			t.Errorf("still set aside: %+v", left)
 		}
-		if n := rdb.Exists(ctx, receiptKey("r1")).Val(); n != 0 {
-			t.Error("the receipt that says rejected still stands")
-		}
-		if text := rdb.Get(ctx, receiptKey("r2")).Val(); text != receipts["r2"] {
-			t.Errorf("another receipt became %q", text)
+		// The receipts that say rejected are taken back, on either page.
+		pages := []map[string]string{rdb.HGetAll(ctx, receiptsKey).Val(), rdb.HGetAll(ctx, olderKey).Val()}
+		wantPages := []map[string]string{{"r2": granted}, {"r4": granted, "r5": rejection}}
+		if diff := cmp.Diff(wantPages, pages); diff != "" {
+			t.Errorf("the pages of receipts (-want +got):\n%s", diff)
 		}
 	})
 }
@@ -167,16 +174,23 @@ func TestRetryPutsAnEntryBackAsItWas(t *testing.T) {
 func TestRetryLeavesAReceiptThatIsNoRejection(t *testing.T) {
 	each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := deadline(t)
-		aside := setAside(t, ctx, rdb, []string{"id", "r1", "user", "ann"})
-		const granted = `{"id":"r1","outcome":"granted"}`
-		if err := rdb.Set(ctx, receiptKey("r1"), granted, 0).Err(); err != nil {
-			t.Fatal(err)
+		// A book's name cannot pass for an outcome, for its quotes are escaped.
+		const granted = `{"id":"r1","books":["\"outcome\":\"rejected\""],"outcome":"granted"}`
+		for page, request := range map[string]string{receiptsKey: "r1", olderKey: "r2"} {
+			if err := rdb.HSet(ctx, page, request, granted).Err(); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if _, err := Retry(ctx, rdb, keys, library.Lending, aside[0].ID, 1000, receiptKey); err != nil {
-			t.Fatal(err)
+		for _, entry := range setAside(t, ctx, rdb, []string{"id", "r1", "user", "ann"}, []string{"id", "r2", "user", "ann"}) {
+			if _, err := Retry(ctx, rdb, keys, library.Lending, entry.ID, 1000, receiptsKey, olderKey); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if text := rdb.Get(ctx, receiptKey("r1")).Val(); text != granted {
+		if text := rdb.HGet(ctx, receiptsKey, "r1").Val(); text != granted {
 			t.Errorf("the receipt became %q", text)
+		}
+		if text := rdb.HGet(ctx, olderKey, "r2").Val(); text != granted {
+			t.Errorf("the receipt on the older page became %q", text)
 		}
 	})
 }
@@ -186,14 +200,14 @@ func TestRetryRefusesWhatIsNotThereOrWasNotKept(t *testing.T) {
 		ctx := deadline(t)
 		aside := setAside(t, ctx, rdb, []string{"id", strings.Repeat("x", keptBytesMax)})
 		for range 2 {
-			if id, err := Retry(ctx, rdb, keys, library.Lending, aside[0].ID, 1000, receiptKey); !errors.Is(err, ErrNotKept) {
+			if id, err := Retry(ctx, rdb, keys, library.Lending, aside[0].ID, 1000, receiptsKey, olderKey); !errors.Is(err, ErrNotKept) {
 				t.Errorf("Retry of an entry that was too large = %q, %v, want an error that wraps ErrNotKept", id, err)
 			}
 		}
-		if id, err := Retry(ctx, rdb, keys, library.Shelving, aside[0].ID, 1000, receiptKey); !errors.Is(err, ErrNotRejected) {
+		if id, err := Retry(ctx, rdb, keys, library.Shelving, aside[0].ID, 1000, receiptsKey, olderKey); !errors.Is(err, ErrNotRejected) {
 			t.Errorf("Retry at the other service = %q, %v, want an error that wraps ErrNotRejected", id, err)
 		}
-		if id, err := Retry(ctx, rdb, keys, library.Lending, "1-1", 1000, receiptKey); !errors.Is(err, ErrNotRejected) {
+		if id, err := Retry(ctx, rdb, keys, library.Lending, "1-1", 1000, receiptsKey, olderKey); !errors.Is(err, ErrNotRejected) {
 			t.Errorf("Retry of no entry = %q, %v, want an error that wraps ErrNotRejected", id, err)
 		}
 		if n := rdb.XLen(ctx, inboxKey).Val(); n != 0 {
@@ -215,7 +229,7 @@ func TestRetryRefusesAnEntryOfAStreamThatTheServiceDoesNotRead(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := Retry(ctx, rdb, keys, library.Lending, id, 1000, receiptKey); !errors.Is(err, ErrNotKept) {
+			if _, err := Retry(ctx, rdb, keys, library.Lending, id, 1000, receiptsKey, olderKey); !errors.Is(err, ErrNotKept) {
 				t.Errorf("Retry of an entry of %q = %v, want an error that wraps ErrNotKept", inbox, err)
 			}
 		}
@@ -241,10 +255,10 @@ func TestAnEntryIsPutBackOnceThoughTheReplyWasLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	proxy.DropReply(func(args []string) bool { return args[0] == "evalsha" })
-	if _, err := Retry(ctx, through, keys, library.Lending, aside[0].ID, 1000, receiptKey); library.KindOf(err) != library.Passing {
+	if _, err := Retry(ctx, through, keys, library.Lending, aside[0].ID, 1000, receiptsKey, olderKey); library.KindOf(err) != library.Passing {
 		t.Errorf("Retry without a reply = %v, want an error of kind Passing", err)
 	}
-	if _, err := Retry(ctx, through, keys, library.Lending, aside[0].ID, 1000, receiptKey); !errors.Is(err, ErrNotRejected) {
+	if _, err := Retry(ctx, through, keys, library.Lending, aside[0].ID, 1000, receiptsKey, olderKey); !errors.Is(err, ErrNotRejected) {
 		t.Errorf("Retry again = %v, want an error that wraps ErrNotRejected", err)
 	}
 	if n := rdb.XLen(ctx, inboxKey).Val(); n != 1 {

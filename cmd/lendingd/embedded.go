@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"example.com/library/internal/cli"
 	"example.com/library/library"
@@ -38,7 +39,6 @@ func serveEmbedded(rdb redis.UniversalClient, name string) (stop func(), err err
 		return nil, cli.UsageError{Message: fmt.Sprintf("an embedded server listens on loopback only, not at %s; use localhost", library.Printable(host))}
 	}
 	server := miniredis.NewMiniRedis()
-	server.ClockTTL(true)
 	if config.Password != "" {
 		server.RequireAuth(config.Password)
 	}
@@ -49,6 +49,7 @@ func serveEmbedded(rdb redis.UniversalClient, name string) (stop func(), err err
 		}
 		return nil, fmt.Errorf("serve an embedded Redis at %s: %w", address, err)
 	}
+	stopClock := runClock(server)
 	flags := ""
 	if host != "127.0.0.1" || port != "6379" {
 		flags += " -a " + config.Addr
@@ -59,7 +60,29 @@ func serveEmbedded(rdb redis.UniversalClient, name string) (stop func(), err err
 	// Standard error is for the log alone, which programs may read.
 	fmt.Printf("An embedded Redis serves at %s; it keeps nothing when this program stops.\nTry, in another terminal:\n\n    %s request%s user1 alice-in-wonderland geb invisible-cities\n\n",
 		address, sibling("getbooks"), flags)
-	return server.Close, nil
+	return func() { stopClock(); server.Close() }, nil
+}
+
+// embeddedTick is how late a key of an embedded server may expire.
+const embeddedTick = 500 * time.Millisecond
+
+// runClock lets keys expire as time goes by. The server's own way, ClockTTL, goes
+// through all keys at every command; this does so twice a second.
+func runClock(server *miniredis.Miniredis) (stop func()) {
+	ticker, done := time.NewTicker(embeddedTick), make(chan struct{})
+	go func() {
+		last := time.Now()
+		for {
+			select {
+			case <-done:
+				return
+			case now := <-ticker.C:
+				server.FastForward(now.Sub(last))
+				last = now
+			}
+		}
+	}()
+	return func() { ticker.Stop(); close(done) }
 }
 
 // sibling is how to call a program that stands beside this one, or else on the PATH.

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -34,7 +33,8 @@ func runInstance(c *urfave.Context) error {
 	if err := checkInstanceFlags(c); err != nil {
 		return err
 	}
-	logger := newLogger(c)
+	logger, stopLogging := newLogger(c)
+	defer stopLogging()
 	rdb, keys, err := cli.Connect(c)
 	if err != nil {
 		return err
@@ -55,17 +55,6 @@ func runInstance(c *urfave.Context) error {
 		services: strings.Split(c.String("service"), ","),
 	}
 	return r.run(c, names[0])
-}
-
-func newLogger(c *urfave.Context) *log.Logger {
-	level, err := log.ParseLevel(c.String("log-level"))
-	if err != nil {
-		level = log.InfoLevel // checkInstanceFlags admits only levels that parse
-	}
-	formatter := map[string]log.Formatter{"json": log.JSONFormatter, "logfmt": log.LogfmtFormatter}[c.String("log-format")]
-	return log.NewWithOptions(os.Stderr, log.Options{
-		Level: level, Formatter: formatter, ReportTimestamp: true, TimeFormat: "2006-01-02T15:04:05.000Z07:00",
-	})
 }
 
 // A runner is an instance and the services it runs.
@@ -140,7 +129,7 @@ func (r *runner) build(c *urfave.Context) []service {
 			continue
 		}
 		services = append(services, lending.NewService(lending.Config{
-			Config: r.Config, LoansMax: c.Int("limit"), LoanTime: time.Duration(c.Int("loan-days")) * 24 * time.Hour, FrontMax: c.Int("front"),
+			Config: r.Config, LoansMax: c.Int("limit"), LoanDays: c.Int("loan-days"), FrontMax: c.Int("front"),
 		}))
 	}
 	return services
