@@ -84,7 +84,7 @@ func (r *runner) run(c *urfave.Context, name string) error {
 	ctx := c.Context
 	var server library.Server
 	err := r.insist(ctx, func() (err error) {
-		server, err = library.Inspect(ctx, r.Redis)
+		server, err = library.Inspect(ctx, r.Redis, r.Keys)
 		return err
 	})
 	if err != nil {
