@@ -158,6 +158,14 @@ func Where(rdb redis.UniversalClient) string {
 	return "an unknown address"
 }
 
+// Standing tells the address of the server that has the library now, as Where does.
+func Standing(ctx context.Context, rdb redis.UniversalClient, keys Keys) string {
+	if master, err := Master(ctx, rdb, keys); err == nil {
+		return Where(master)
+	}
+	return Where(rdb)
+}
+
 func where(network, address string, db int, encrypted bool) string {
 	if network == "unix" {
 		if !filepath.IsAbs(address) {

@@ -29,6 +29,8 @@ Exit codes: 0 all done, 1 something is broken, 2 usage, 3 denied or refused, 4 p
 among them; each has an environment variable, such as LENDING_ADDRESS.`,
 		Version:              cli.Version(),
 		EnableBashCompletion: true,
+		// A password may hold a comma, so cli must not take addresses apart.
+		DisableSliceFlagSeparator: true,
 		Commands: []*urfave.Command{
 			orderCommand("request"), orderCommand("return"), cardCommand(), bookCommand(), receiptCommand(), watchCommand(), cli.CompletionCommand(),
 		},

@@ -143,7 +143,7 @@ func atDesk(c *urfave.Context, f func(context.Context, *desk) error) error {
 		return err
 	}
 	defer rdb.Close()
-	if err := waitForServer(ctx, rdb); err != nil {
+	if err := waitForServer(ctx, rdb, keys); err != nil {
 		return err
 	}
 	client, err := lending.NewClient(rdb, keys.Library)
@@ -171,12 +171,12 @@ func notKnown(c *urfave.Context, order lending.Order, err error) error {
 }
 
 // waitForServer gives a server that is away a moment to come back.
-func waitForServer(ctx context.Context, rdb redis.UniversalClient) error {
+func waitForServer(ctx context.Context, rdb redis.UniversalClient, keys library.Keys) error {
 	ctx, cancel := context.WithTimeout(ctx, serverPatience)
 	defer cancel()
 	var last error
 	for {
-		err := rdb.Ping(ctx).Err()
+		err := library.Ping(ctx, rdb, keys)
 		if err == nil {
 			return nil
 		}
