@@ -22,6 +22,10 @@ var (
 
 	// ErrServerTooOld is returned by Inspect for a server older than 7.0.
 	ErrServerTooOld = errors.New("the server is older than Redis 7.0")
+
+	// ErrUnconfirmed is returned by Replicated when too few replicas have confirmed
+	// in time.
+	ErrUnconfirmed = errors.New("not confirmed by enough replicas")
 )
 
 // A Kind says what can be done about an error from Redis.
@@ -74,7 +78,7 @@ func KindOf(err error) Kind {
 	switch {
 	case errors.Is(err, ErrServerTooOld):
 		return Refused
-	case errors.Is(err, errMoving):
+	case errors.Is(err, errMoving), errors.Is(err, ErrUnconfirmed):
 		return Passing
 	}
 	var reply redis.Error

@@ -124,6 +124,7 @@ func TestEachErrorOfAConnectionIsOfItsKind(t *testing.T) {
 		{clusterError(reply("WRONGTYPE Operation against a key holding the wrong kind of value")), Unexpected},
 		{clusterError(redis.Nil), Unexpected},
 		{errors.New("redis: cluster has no nodes"), Passing},
+		{fmt.Errorf("%w: by 0, not 1", ErrUnconfirmed), Passing},
 		{context.DeadlineExceeded, Passing},
 		{redis.ErrPoolTimeout, Passing},
 		{io.EOF, Passing},

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"strconv"
 	"time"
 
 	"example.com/library/internal/cli"
@@ -39,4 +40,17 @@ among them; each has an environment variable, such as LENDING_ADDRESS.`,
 
 func timeoutFlag() urfave.Flag {
 	return &urfave.DurationFlag{Name: "timeout", Aliases: []string{"t"}, EnvVars: []string{"LENDING_TIMEOUT"}, Usage: "wait at most `DURATION`, such as 30s or 2h", Value: time.Minute}
+}
+
+// replicasMax is far more than anybody has.
+const replicasMax = 100
+
+func waitReplicasFlag() urfave.Flag {
+	return &urfave.IntFlag{
+		Name: "wait-replicas", EnvVars: []string{"LENDING_WAIT_REPLICAS"}, Value: 0,
+		Usage: "believe an answer only when this `NUMBER` of the server's replicas have it too, from 0 to 100",
+		Action: func(_ *urfave.Context, replicas int) error {
+			return cli.Within("wait-replicas", replicas, 0, replicasMax, func(n int) string { return strconv.Itoa(n) })
+		},
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -73,7 +74,9 @@ func StartCluster(t testing.TB, masters int, withReplicas bool, args ...string) 
 		must(nodes[0].rdb.Do(ctx, "CLUSTER", "MEET", host, port, node.busPort(ctx)).Err())
 	}
 	c.until(ctx, t, "every node knows all others", func(node *Node) bool {
-		return strings.Contains(node.rdb.ClusterInfo(ctx).Val(), fmt.Sprintf("cluster_known_nodes:%d\r", count))
+		known := node.rdb.ClusterNodes(ctx).Val()
+		// A node that was met has a name of its own only after a handshake.
+		return !slices.ContainsFunc(nodes, func(other *Node) bool { return !strings.Contains(known, other.id) })
 	})
 	for i, node := range c.Replicas {
 		must(node.rdb.ClusterReplicate(ctx, c.Masters[i].id).Err())
