@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"strings"
 	"sync"
@@ -25,6 +26,13 @@ import (
 // neither the entry nor a receipt is there any more (the server lost its last
 // writes, say), it sends the order again: the same id takes effect once.
 type Client struct {
+	// Replicas is how many replicas of the library's master must have a receipt before
+	// it is believed; set it before the first use. An order whose receipt was believed
+	// outlives a failover to any of them. One whose receipt a failover undid is sent
+	// again, as one that was lost in any other way. Default: 0, the master's word is
+	// enough.
+	Replicas int
+
 	rdb  redis.UniversalClient
 	keys keys
 	bell string // this client's word in its channel's name
@@ -164,25 +172,39 @@ func (c *Client) Wait(ctx context.Context, id string) (*Receipt, error) {
 // time it looks in vain it calls missed.
 func (c *Client) await(ctx context.Context, id string, rings <-chan string, missed func() error) (*Receipt, error) {
 	looks := newLooks()
+	var unconfirmed error
 	for {
 		select {
 		case <-ctx.Done():
+			if unconfirmed != nil {
+				return nil, unconfirmed
+			}
 			return nil, fmt.Errorf("%w: %s: %w", ErrUnknown, id, ctx.Err())
 		case text := <-rings:
-			if receipt, err := parseReceipt(text); err == nil && receipt.Outcome != "" {
+			receipt, err := parseReceipt(text)
+			if err != nil || receipt.Outcome == "" {
+				continue
+			}
+			if c.Replicas == 0 {
 				return receipt, nil
 			}
+			// Only the master is known to have it, so it is looked up.
 		case <-time.After(looks.NextBackOff()):
-			receipt, err := c.decided(ctx, id)
-			if err == nil {
-				return receipt, nil
-			}
-			if errors.Is(err, ErrNoReceipt) {
-				err = missed()
-			}
-			if err != nil && library.KindOf(err) != library.Passing && ctx.Err() == nil && !errors.Is(err, ErrUnknown) {
-				return nil, err
-			}
+		}
+		receipt, err := c.decided(ctx, id)
+		if err == nil {
+			return receipt, nil
+		}
+		if errors.Is(err, library.ErrUnconfirmed) {
+			unconfirmed = err
+			continue
+		}
+		if errors.Is(err, ErrNoReceipt) {
+			unconfirmed = nil
+			err = missed()
+		}
+		if err != nil && library.KindOf(err) != library.Passing && ctx.Err() == nil && !errors.Is(err, ErrUnknown) {
+			return nil, err
 		}
 	}
 }
@@ -203,43 +225,70 @@ func (c *Client) lost(ctx context.Context, order Order, entry string) (bool, err
 	return len(entries.Val()) == 0 && !receipt.Val() && !older.Val(), nil
 }
 
-// decided looks a receipt up as it was given. Its error wraps ErrNoReceipt, or is Redis's.
-func (c *Client) decided(ctx context.Context, id string) (*Receipt, error) {
+// decided looks a receipt up as it was given. Its error wraps ErrNoReceipt, or
+// ErrUnknown where too few replicas have it, or is Redis's.
+func (c *Client) decided(ctx context.Context, id string) (receipt *Receipt, err error) {
+	err = c.believe(ctx, id, func(rdb redis.Cmdable) (err error) {
+		receipt, err = c.read(ctx, rdb, id)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return receipt, nil
+}
+
+func (c *Client) read(ctx context.Context, rdb redis.Cmdable, id string) (*Receipt, error) {
 	// This page first: a receipt moves from it to the older one, never back.
-	var receipt, older *redis.StringCmd
-	_, _ = c.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-		receipt = pipe.HGet(ctx, c.keys.receipts(), id)
+	var text, older *redis.StringCmd
+	_, _ = rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		text = pipe.HGet(ctx, c.keys.receipts(), id)
 		older = pipe.HGet(ctx, c.keys.olderReceipts(), id)
 		return nil
 	})
-	if errors.Is(receipt.Err(), redis.Nil) {
-		receipt = older
+	if errors.Is(text.Err(), redis.Nil) {
+		text = older
 	}
-	switch err := receipt.Err(); {
+	switch err := text.Err(); {
 	case errors.Is(err, redis.Nil):
 		return nil, fmt.Errorf("%w: %s", ErrNoReceipt, id)
 	case err != nil:
 		return nil, fmt.Errorf("look up receipt %s: %w", id, err)
 	}
-	return parseReceipt(receipt.Val())
+	return parseReceipt(text.Val())
+}
+
+// believe looks at the library, and at what enough replicas have of it, if they are
+// asked for.
+func (c *Client) believe(ctx context.Context, id string, look func(redis.Cmdable) error) error {
+	if c.Replicas == 0 {
+		return look(c.rdb)
+	}
+	err := library.Replicated(ctx, c.rdb, c.keys.Keys, []string{c.keys.receipts(), c.keys.olderReceipts()}, c.Replicas, look)
+	if errors.Is(err, library.ErrUnconfirmed) {
+		return fmt.Errorf("%w: %s: %w", ErrUnknown, id, err)
+	}
+	return err
 }
 
 // Receipt looks a receipt up, and which of its books are still on their way. Its
-// error wraps ErrNoReceipt, or is Redis's.
-func (c *Client) Receipt(ctx context.Context, id string) (*Receipt, error) {
+// error wraps ErrNoReceipt, or ErrUnknown where too few replicas have it, or is
+// Redis's.
+func (c *Client) Receipt(ctx context.Context, id string) (receipt *Receipt, err error) {
 	if err := library.CheckID("id", id); err != nil {
 		return nil, err
 	}
-	receipt, err := c.decided(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	_, err = c.locate(ctx, receipt)
+	err = c.believe(ctx, id, func(rdb redis.Cmdable) (err error) {
+		if receipt, err = c.read(ctx, rdb, id); err == nil {
+			_, err = c.locate(ctx, rdb, receipt)
+		}
+		return err
+	})
 	return receipt, err
 }
 
 // locate marks the books of a receipt that are still on their way, and counts them.
-func (c *Client) locate(ctx context.Context, receipt *Receipt) (onTheirWay int, err error) {
+func (c *Client) locate(ctx context.Context, rdb redis.Cmdable, receipt *Receipt) (onTheirWay int, err error) {
 	var fetched []string
 	for _, line := range receipt.Books {
 		if line.From == FromShelves {
@@ -251,7 +300,7 @@ func (c *Client) locate(ctx context.Context, receipt *Receipt) (onTheirWay int, 
 	}
 	var fetching *redis.SliceCmd
 	var receipted, older *redis.BoolCmd
-	_, err = c.rdb.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
+	_, err = rdb.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
 		fetching = pipe.HMGet(ctx, c.keys.fetching(), fetched...)
 		receipted = pipe.HExists(ctx, c.keys.receipts(), receipt.ID)
 		older = pipe.HExists(ctx, c.keys.olderReceipts(), receipt.ID)
@@ -293,12 +342,20 @@ func (c *Client) Arrivals(ctx context.Context, receipt *Receipt, arrived func(Li
 	}
 	for looks := newLooks(); ; {
 		before := onTheirWay(receipt)
-		left, err := c.locate(ctx, receipt)
+		left, err := c.locate(ctx, c.rdb, receipt)
+		if err == nil && c.Replicas > 0 && !maps.Equal(before, onTheirWay(receipt)) {
+			err = c.believe(ctx, receipt.ID, func(rdb redis.Cmdable) (err error) {
+				left, err = c.locate(ctx, rdb, receipt)
+				return err
+			})
+		}
 		if err != nil && library.KindOf(err) != library.Passing && ctx.Err() == nil {
 			return err
 		}
 		for i, line := range receipt.Books {
-			if before[i] && !line.OnItsWay {
+			if err != nil {
+				receipt.Books[i].OnItsWay = before[i]
+			} else if before[i] && !line.OnItsWay {
 				arrived(line)
 			}
 		}

@@ -18,11 +18,19 @@ import (
 // DefaultAddress is where Redis is looked for when nothing else is said.
 const DefaultAddress = "redis://localhost:6379"
 
-// Options say how to reach Redis.
+// Options say how to reach the Redis that has a library.
 type Options struct {
 	// Address is a redis://, rediss:// or unix:// URL, a host:port, a host, or the
 	// path of a Unix socket. Default: DefaultAddress.
 	Address string
+	// Addresses are several, in place of Address. Without Cluster each is a server of
+	// its own, and the library stands on the one that its name chooses.
+	Addresses []string
+	// Cluster says that the addresses are nodes of one Redis Cluster. Default: false.
+	Cluster bool
+	// Library is the library's name. It matters only where there are several
+	// addresses and no Cluster.
+	Library string
 	// DB is the number of the database; it overrides the URL's. Default: the URL's, or 0.
 	DB *int
 	// Password overrides the URL's. Default: the URL's, or none.
@@ -31,14 +39,36 @@ type Options struct {
 	TLS bool
 }
 
-// Connect makes a client; it does not dial yet. Its error wraps ErrAddress and
-// holds neither the password nor the part of the address it may stand in.
+// Connect makes a client for one library; it does not dial yet. Its error wraps
+// ErrAddress and holds neither the password nor the part of the address it may
+// stand in.
 //
 // The client never repeats a command by itself. go-redis would do so when a
 // reply was lost, and so append an entry twice; whoever repeats here has an id
-// that makes the repeat harmless.
+// that makes the repeat harmless. What the node of a Cluster sends elsewhere is
+// no repeat: it did nothing.
 func Connect(options Options) (redis.UniversalClient, error) {
-	config, err := parseAddress(cmp.Or(options.Address, DefaultAddress))
+	addresses := options.Addresses
+	if len(addresses) == 0 {
+		addresses = []string{cmp.Or(options.Address, DefaultAddress)}
+	}
+	var servers []*redis.Options
+	for _, address := range addresses {
+		server, err := options.server(address)
+		if err != nil {
+			return nil, err
+		}
+		servers = append(servers, server)
+	}
+	if options.Cluster {
+		return connectCluster(servers)
+	}
+	return redis.NewClient(place(options.Library, servers)), nil
+}
+
+// server says how to reach the server at one address.
+func (options Options) server(address string) (*redis.Options, error) {
+	config, err := parseAddress(address)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +93,7 @@ func Connect(options Options) (redis.UniversalClient, error) {
 	config.DialTimeout = 2 * time.Second
 	config.ContextTimeoutEnabled = true
 	config.PoolSize = 64
-	return redis.NewClient(config), nil
+	return config, nil
 }
 
 func parseAddress(address string) (*redis.Options, error) {
@@ -110,30 +140,50 @@ func checkPort(port string) error {
 }
 
 // Where tells the address of a client, without its password, in a form that
-// Connect takes.
+// SplitAddresses and Connect take: of a client of a Cluster, the addresses of the
+// nodes it was told.
 func Where(rdb redis.UniversalClient) string {
-	client, ok := rdb.(*redis.Client)
-	if !ok {
-		return "an unknown address"
-	}
-	config := client.Options()
-	if config.Network == "unix" {
-		if !filepath.IsAbs(config.Addr) {
-			return config.Addr // a URL has no way to say it
+	switch client := rdb.(type) {
+	case *redis.Client:
+		config := client.Options()
+		return where(config.Network, config.Addr, config.DB, config.TLSConfig != nil)
+	case *redis.ClusterClient:
+		config := client.Options()
+		var nodes []string
+		for _, address := range config.Addrs {
+			nodes = append(nodes, where("tcp", address, 0, config.TLSConfig != nil))
 		}
-		where := url.URL{Scheme: "unix", Path: config.Addr}
-		if config.DB != 0 {
-			where.RawQuery = "db=" + strconv.Itoa(config.DB)
+		return strings.Join(nodes, ",")
+	}
+	return "an unknown address"
+}
+
+// Standing tells the address of the server that has the library now, as Where does.
+func Standing(ctx context.Context, rdb redis.UniversalClient, keys Keys) string {
+	if master, err := Master(ctx, rdb, keys); err == nil {
+		return Where(master)
+	}
+	return Where(rdb)
+}
+
+func where(network, address string, db int, encrypted bool) string {
+	if network == "unix" {
+		if !filepath.IsAbs(address) {
+			return address // a URL has no way to say it
+		}
+		where := url.URL{Scheme: "unix", Path: address}
+		if db != 0 {
+			where.RawQuery = "db=" + strconv.Itoa(db)
 		}
 		return where.String()
 	}
 	scheme := "redis"
-	if config.TLSConfig != nil {
+	if encrypted {
 		scheme = "rediss"
 	}
-	where := url.URL{Scheme: scheme, Host: config.Addr}
-	if config.DB != 0 {
-		where.Path = "/" + strconv.Itoa(config.DB)
+	where := url.URL{Scheme: scheme, Host: address}
+	if db != 0 {
+		where.Path = "/" + strconv.Itoa(db)
 	}
 	return where.String()
 }
@@ -149,21 +199,24 @@ type Server struct {
 	Save string
 	// Eviction is the setting maxmemory-policy; MemoryMax is maxmemory in bytes, "0" for no limit.
 	Eviction, MemoryMax string
+	// FullCoverage is the setting cluster-require-full-coverage of a Cluster's node: with
+	// yes, all libraries of the Cluster wait while one master is away.
+	FullCoverage string
 }
 
 // Embedded reports whether the server lives inside a lendingd and keeps nothing.
 func (s Server) Embedded() bool { return s.Name == "miniredis" }
 
-// Inspect asks the server what it is. It returns an error that wraps
-// ErrServerTooOld, or the connection's error.
-func Inspect(ctx context.Context, rdb redis.UniversalClient) (Server, error) {
+// Inspect asks the server that has the library what it is. It returns an error that
+// wraps ErrServerTooOld, or the connection's error.
+func Inspect(ctx context.Context, rdb redis.UniversalClient, keys Keys) (Server, error) {
+	master, err := Master(ctx, rdb, keys)
+	if err != nil {
+		return Server{}, err
+	}
 	// HELLO tells who answers. With the protocol version that the connection speaks
 	// already it changes nothing.
-	hello := []any{"HELLO"}
-	if client, ok := rdb.(*redis.Client); ok {
-		hello = append(hello, client.Options().Protocol)
-	}
-	reply, err := rdb.Do(ctx, hello...).Result()
+	reply, err := master.Do(ctx, "HELLO", master.Options().Protocol).Result()
 	if err != nil {
 		if strings.HasPrefix(err.Error(), "ERR unknown command") {
 			return Server{}, fmt.Errorf("%w: it does not know HELLO", ErrServerTooOld)
@@ -186,12 +239,16 @@ func Inspect(ctx context.Context, rdb redis.UniversalClient) (Server, error) {
 	if number, err := strconv.Atoi(major); err == nil && number < 7 {
 		return server, fmt.Errorf("%w: it is %s %s", ErrServerTooOld, server.Name, server.Version)
 	}
-	// A managed server may forbid CONFIG; then these stay unknown.
-	for name, setting := range map[string]*string{
+	settings := map[string]*string{
 		"appendonly": &server.AppendOnly, "appendfsync": &server.Fsync, "save": &server.Save,
 		"maxmemory-policy": &server.Eviction, "maxmemory": &server.MemoryMax,
-	} {
-		*setting = rdb.ConfigGet(ctx, name).Val()[name]
+	}
+	if facts["mode"] == "cluster" {
+		settings["cluster-require-full-coverage"] = &server.FullCoverage
+	}
+	// A managed server may forbid CONFIG; then these stay unknown.
+	for name, setting := range settings {
+		*setting = master.ConfigGet(ctx, name).Val()[name]
 	}
 	return server, nil
 }

@@ -484,7 +484,7 @@ func TestInspectTellsWhatARealServerKeeps(t *testing.T) {
 	ctx := deadline(t)
 	server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always", "--save", "3600 1",
 		"--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru")
-	got, err := Inspect(ctx, connect(t, Options{Address: server.Path()}))
+	got, err := Inspect(ctx, connect(t, Options{Address: server.Path()}), Keys{Library: "main"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -508,7 +508,7 @@ func TestInspectSpeaksTheProtocolThatTheAddressAsksFor(t *testing.T) {
 	server := redistest.Start(t)
 	for _, protocol := range []string{"2", "3"} {
 		rdb := connect(t, Options{Address: server.URL() + "?protocol=" + protocol})
-		got, err := Inspect(ctx, rdb)
+		got, err := Inspect(ctx, rdb, Keys{Library: "main"})
 		if err != nil || got.Name != "redis" || got.AppendOnly != "no" {
 			t.Errorf("in protocol %s: %+v, %v, want redis without appendonly", protocol, got, err)
 		}
@@ -520,7 +520,7 @@ func TestInspectSpeaksTheProtocolThatTheAddressAsksFor(t *testing.T) {
 
 func TestInspectKnowsAnEmbeddedServer(t *testing.T) {
 	ctx := deadline(t)
-	got, err := Inspect(ctx, connect(t, Options{Address: Where(redistest.Embedded(t))}))
+	got, err := Inspect(ctx, connect(t, Options{Address: Where(redistest.Embedded(t))}), Keys{Library: "main"})
 	if err != nil || !got.Embedded() {
 		t.Errorf("Inspect = %+v, %v, want an embedded server", got, err)
 	}
@@ -532,7 +532,7 @@ func TestInspectTakesAServerThatForbidsCONFIG(t *testing.T) {
 	if err := server.Client(t).Do(ctx, "ACL", "SETUSER", "ali", "on", ">sesame", "~*", "&*", "+@all", "-config").Err(); err != nil {
 		t.Fatal(err)
 	}
-	got, err := Inspect(ctx, connect(t, Options{Address: "unix://ali:sesame@" + server.Path()}))
+	got, err := Inspect(ctx, connect(t, Options{Address: "unix://ali:sesame@" + server.Path()}), Keys{Library: "main"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -568,7 +568,7 @@ func TestInspectRefusesAServerThatIsTooOld(t *testing.T) {
 				}
 				return "+OK\r\n"
 			})})
-			_, err := Inspect(ctx, rdb)
+			_, err := Inspect(ctx, rdb, Keys{Library: "main"})
 			if errors.Is(err, ErrServerTooOld) != test.old || !test.old && err != nil {
 				t.Errorf("Inspect = %v, want too old: %v", err, test.old)
 			}
@@ -581,7 +581,7 @@ func TestInspectRefusesAServerThatIsTooOld(t *testing.T) {
 
 func TestInspectReportsAConnectionThatFails(t *testing.T) {
 	ctx := deadline(t)
-	_, err := Inspect(ctx, connect(t, Options{Address: filepath.Join(t.TempDir(), "nobody.sock")}))
+	_, err := Inspect(ctx, connect(t, Options{Address: filepath.Join(t.TempDir(), "nobody.sock")}), Keys{Library: "main"})
 	if KindOf(err) != Passing {
 		t.Errorf("Inspect = %v, want an error of kind Passing", err)
 	}

@@ -22,6 +22,10 @@ var (
 
 	// ErrServerTooOld is returned by Inspect for a server older than 7.0.
 	ErrServerTooOld = errors.New("the server is older than Redis 7.0")
+
+	// ErrUnconfirmed is returned by Replicated when too few replicas have confirmed
+	// in time.
+	ErrUnconfirmed = errors.New("not confirmed by enough replicas")
 )
 
 // A Kind says what can be done about an error from Redis.
@@ -50,6 +54,9 @@ var codes = map[string]Kind{
 
 	"NOAUTH": Refused, "WRONGPASS": Refused, "NOPERM": Refused,
 
+	// A client of a Cluster follows these; any other should be one.
+	"MOVED": Refused, "ASK": Refused,
+
 	"FENCED":  Fenced,
 	"NOGROUP": NoGroup, "UNBLOCKED": NoGroup,
 }
@@ -58,11 +65,21 @@ var codes = map[string]Kind{
 // script. Redis begins such an error with the command's own.
 var embeddedFault = regexp.MustCompile(`^ERR Error compiling script \(new function\): \S*:\d+: (.*)`)
 
+// noCluster begins a server's answer to a client that takes it for a Cluster's node,
+// and noNodes is what go-redis says while the nodes it asked know no master.
+const (
+	noCluster = "ERR This instance has cluster support disabled"
+	noNodes   = "redis: cluster has no nodes"
+)
+
 // KindOf classifies an error that a Redis command returned. A script's error is
 // classified by the command inside it that failed.
 func KindOf(err error) Kind {
-	if errors.Is(err, ErrServerTooOld) {
+	switch {
+	case errors.Is(err, ErrServerTooOld):
 		return Refused
+	case errors.Is(err, errMoving), errors.Is(err, ErrUnconfirmed):
+		return Passing
 	}
 	var reply redis.Error
 	if errors.As(err, &reply) {
@@ -75,7 +92,8 @@ func KindOf(err error) Kind {
 		case strings.HasPrefix(message, "ERR max number of clients reached"):
 			return Passing
 		case strings.HasPrefix(message, "ERR AUTH") || strings.HasPrefix(message, "ERR invalid password"),
-			strings.HasPrefix(message, "ERR DB index"), strings.HasPrefix(message, "ERR SELECT"):
+			strings.HasPrefix(message, "ERR DB index"), strings.HasPrefix(message, "ERR SELECT"),
+			strings.HasPrefix(message, noCluster):
 			return Refused
 		case strings.HasPrefix(message, "ERR ACL failure in script"), strings.HasPrefix(message, "ERR The user executing the script"):
 			return Refused // a command inside a script lacks a permission, as 7.2 and 7.0 say it
@@ -88,7 +106,8 @@ func KindOf(err error) Kind {
 	case errors.As(err, &network), errors.As(err, &dial),
 		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
 		errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.EPIPE),
-		errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, context.DeadlineExceeded):
+		errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, context.DeadlineExceeded),
+		err != nil && strings.Contains(err.Error(), noNodes):
 		return Passing
 	}
 	return Unexpected
@@ -108,6 +127,10 @@ func Remedy(err error) string {
 		return "give this user the permission it lacks (see ACL SETUSER), or connect as another"
 	case strings.HasPrefix(message, "ERR DB index"), strings.HasPrefix(message, "ERR SELECT"):
 		return "choose a database the server has with --db"
+	case strings.HasPrefix(message, "MOVED"), strings.HasPrefix(message, "ASK"):
+		return "the server belongs to a Redis Cluster: say --cluster"
+	case strings.HasPrefix(message, noCluster):
+		return "the server belongs to no Redis Cluster: leave --cluster out"
 	default:
 		return "give the right password by --password-file or the environment variable LENDING_PASSWORD"
 	}

@@ -66,6 +66,10 @@ func TestEachErrorReplyIsOfItsKind(t *testing.T) {
 		{"ERR The user executing the script can't access at least one of the keys mentioned in the command arguments script: d8f2, on @user_script:1.", Refused},
 		{"ERR The user executing the script can't publish to the channel mentioned in the command script: d8f2, on @user_script:1.", Refused},
 
+		{"MOVED 1234 127.0.0.1:7002", Refused}, // to a client that knows of no Cluster
+		{"ASK 1234 127.0.0.1:7002", Refused},
+		{"ERR This instance has cluster support disabled", Refused},
+
 		{"FENCED the instance no longer holds its name", Fenced},
 		{"NOGROUP No such key 'x' or consumer group 'y'", NoGroup},
 		{"UNBLOCKED the stream key no longer exists", NoGroup},
@@ -115,6 +119,12 @@ func TestEachErrorOfAConnectionIsOfItsKind(t *testing.T) {
 		{ErrName, Unexpected},
 		{fmt.Errorf("%w: it is redis 6.2.14", ErrServerTooOld), Refused},
 
+		{clusterError(reply("MOVED 1234 127.0.0.1:7002")), Passing},
+		{clusterError(reply("ASK 1234 127.0.0.1:7002")), Passing},
+		{clusterError(reply("WRONGTYPE Operation against a key holding the wrong kind of value")), Unexpected},
+		{clusterError(redis.Nil), Unexpected},
+		{errors.New("redis: cluster has no nodes"), Passing},
+		{fmt.Errorf("%w: by 0, not 1", ErrUnconfirmed), Passing},
 		{context.DeadlineExceeded, Passing},
 		{redis.ErrPoolTimeout, Passing},
 		{io.EOF, Passing},
@@ -255,6 +265,9 @@ func TestEachRefusalHasARemedy(t *testing.T) {
 		{reply("ERR The user executing the script can't run this command or subcommand script: d8f2, on @user_script:1."), "permission"},
 		{reply("ERR DB index is out of range"), "--db"},
 		{reply("ERR SELECT is not allowed in cluster mode"), "--db"},
+		{reply("MOVED 1234 127.0.0.1:7002"), "say --cluster"},
+		{reply("ASK 1234 127.0.0.1:7002"), "say --cluster"},
+		{reply("ERR This instance has cluster support disabled"), "leave --cluster out"},
 		{reply("NOAUTH Authentication required."), "--password-file"},
 		{reply("WRONGPASS invalid username-password pair or user is disabled."), "--password-file"},
 		{reply("ERR AUTH <password> called without any password configured"), "--password-file"},

@@ -256,11 +256,11 @@ func TestReceiptsAreKeptByPages(t *testing.T) {
 				end:    state{"page": begun, "receipts": passing{nil, threeWeeks}},
 			},
 			{
-				name:   "a page that is not full takes more receipts, and no more time",
+				name:   "a page that is not full takes more receipts, and lasts three times as long as they must",
 				start:  state{"receipts": passing{hash{"r0": "a receipt"}, 300}, "older": passing{hash{"r00": "an older one"}, 200}},
 				orders: []order{one, two},
 				want:   []string{script.word, script.word},
-				end:    state{"receipts": passing{hash{"r0": "a receipt"}, 300}, "older": passing{hash{"r00": "an older one"}, 200}},
+				end:    state{"receipts": passing{hash{"r0": "a receipt"}, threeWeeks}, "older": passing{hash{"r00": "an older one"}, 200}},
 			},
 			{
 				name:   "a full page becomes the older one, the one before is forgotten, and another begins",

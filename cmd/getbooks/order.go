@@ -33,7 +33,7 @@ Examples:
    getbooks request user1 geb --no-wait         print the request's id and go
    getbooks request user1 "war, and peace" 紅楼夢  any name of 1 to 256 bytes`,
 		Flags: []urfave.Flag{
-			cli.OutputFlag(), timeoutFlag(),
+			cli.OutputFlag(), timeoutFlag(), waitReplicasFlag(),
 			&urfave.BoolFlag{Name: "no-wait", DisableDefaultText: true, EnvVars: []string{"LENDING_NO_WAIT"}, Usage: "print the id right after sending, for getbooks receipt"},
 			&urfave.StringFlag{Name: "id", Usage: "send again under the `ID` of an earlier try; it takes effect once", DefaultText: "a new one"},
 		},
@@ -143,7 +143,7 @@ func atDesk(c *urfave.Context, f func(context.Context, *desk) error) error {
 		return err
 	}
 	defer rdb.Close()
-	if err := waitForServer(ctx, rdb); err != nil {
+	if err := waitForServer(ctx, rdb, keys); err != nil {
 		return err
 	}
 	client, err := lending.NewClient(rdb, keys.Library)
@@ -151,6 +151,7 @@ func atDesk(c *urfave.Context, f func(context.Context, *desk) error) error {
 		return err
 	}
 	defer client.Close()
+	client.Replicas = c.Int("wait-replicas") // 0 for a command without the flag
 	return f(ctx, &desk{client, rdb, keys})
 }
 
@@ -166,17 +167,26 @@ func notKnown(c *urfave.Context, order lending.Order, err error) error {
 			return err
 		}
 	}
+	if errors.Is(err, library.ErrUnconfirmed) {
+		return &cli.ExitError{Code: cli.ExitUnknown, Err: fmt.Errorf(
+			"%s: %s %s has an answer, but too few replicas have confirmed it; %s", why(c), order.Action, order.ID, sureOf(c, order.ID))}
+	}
 	return &cli.ExitError{Code: cli.ExitUnknown, Err: fmt.Errorf(
 		"%s: %s %s has no answer yet; it may still come: getbooks receipt %s --wait", why(c), order.Action, order.ID, order.ID)}
 }
 
+// sureOf tells how to wait until an answer is safe from a failover.
+func sureOf(c *urfave.Context, id string) string {
+	return fmt.Sprintf("it may still be lost: getbooks receipt %s --wait --wait-replicas %d", id, c.Int("wait-replicas"))
+}
+
 // waitForServer gives a server that is away a moment to come back.
-func waitForServer(ctx context.Context, rdb redis.UniversalClient) error {
+func waitForServer(ctx context.Context, rdb redis.UniversalClient, keys library.Keys) error {
 	ctx, cancel := context.WithTimeout(ctx, serverPatience)
 	defer cancel()
 	var last error
 	for {
-		err := rdb.Ping(ctx).Err()
+		err := library.Ping(ctx, rdb, keys)
 		if err == nil {
 			return nil
 		}

@@ -22,7 +22,7 @@ func receiptCommand() *urfave.Command {
 Example:
    getbooks receipt $(getbooks request user1 geb --no-wait) --wait`,
 		Flags: append([]urfave.Flag{
-			cli.OutputFlag(), timeoutFlag(),
+			cli.OutputFlag(), timeoutFlag(), waitReplicasFlag(),
 			&urfave.BoolFlag{Name: "wait", DisableDefaultText: true, Aliases: []string{"w"}, EnvVars: []string{"LENDING_WAIT"}, Usage: "wait for the answer, and for the books to arrive"},
 		}, cli.ConnectionFlags()...),
 		Action: lookUpReceipt,
@@ -40,8 +40,12 @@ func lookUpReceipt(c *urfave.Context) error {
 	}
 	return atDesk(c, func(ctx context.Context, desk *desk) error {
 		receipt, err := desk.Receipt(ctx, id)
-		if errors.Is(err, lending.ErrNoReceipt) && c.Bool("wait") {
+		if (errors.Is(err, lending.ErrNoReceipt) || errors.Is(err, lending.ErrUnknown)) && c.Bool("wait") {
 			receipt, err = desk.Wait(ctx, id)
+		}
+		if errors.Is(err, library.ErrUnconfirmed) {
+			return &cli.ExitError{Code: cli.ExitUnknown, Err: fmt.Errorf(
+				"%s: there is a receipt, but too few replicas have confirmed it; %s", id, sureOf(c, id))}
 		}
 		if errors.Is(err, lending.ErrNoReceipt) || errors.Is(err, lending.ErrUnknown) {
 			return &cli.ExitError{Code: cli.ExitUnknown, Err: fmt.Errorf(

@@ -14,15 +14,20 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
+	urfave "github.com/urfave/cli/v2"
 )
 
-// serveEmbedded starts an in-memory Redis where the client looks for one, on
+// serveEmbedded starts an in-memory Redis where the clients look for one, on
 // loopback only, and says what to try next. Its error is a cli.UsageError, or
 // says why the address cannot be listened at.
-func serveEmbedded(rdb redis.UniversalClient, name string) (stop func(), err error) {
-	client, ok := rdb.(*redis.Client)
-	if !ok {
-		return nil, cli.UsageError{Message: "an embedded server is one server"}
+func serveEmbedded(c *urfave.Context, connection cli.Connection) (stop func(), err error) {
+	client, ok := connection.Redis.(*redis.Client)
+	addresses := 0
+	for _, text := range c.StringSlice("address") {
+		addresses += len(library.SplitAddresses(text))
+	}
+	if !ok || addresses > 1 {
+		return nil, cli.UsageError{Message: "an embedded server is one server: give one address and no --cluster, or leave --embedded out"}
 	}
 	config := client.Options()
 	if config.Network != "tcp" || config.TLSConfig != nil {
@@ -54,7 +59,7 @@ func serveEmbedded(rdb redis.UniversalClient, name string) (stop func(), err err
 	if host != "127.0.0.1" || port != "6379" {
 		flags += " -a " + config.Addr
 	}
-	if name != "main" {
+	if name := connection.Keys.Library; name != "main" {
 		flags += " --library " + name
 	}
 	// Standard error is for the log alone, which programs may read.

@@ -36,6 +36,8 @@ Examples:
    lendingd -a redis://cellar:6379 worker2   on another machine's Redis
    lendingd --service lending worker3        the lending service alone
    lendingd --fetch-time 2s worker4          shelves as slow as real ones
+   lendingd --library main,north worker5     serve two libraries
+   lendingd --cluster -a node1:7001 worker6  on a Redis Cluster
    lendingd --force worker1                  take the name from a process that holds it
    lendingd status                           who runs, what waits, where the books are
 
@@ -43,9 +45,11 @@ Each flag has an environment variable; a password is best given by LENDING_PASSW
 or --password-file, not on the command line.`,
 		Version:              cli.Version(),
 		EnableBashCompletion: true,
-		Flags:                append(instanceFlags(), cli.ConnectionFlags()...),
-		Action:               runInstance,
-		Commands:             []*urfave.Command{statusCommand(), rejectedCommand(), cli.CompletionCommand()},
+		// A password may hold a comma, so cli must not take addresses apart.
+		DisableSliceFlagSeparator: true,
+		Flags:                     append(instanceFlags(), cli.SeveralConnectionFlags()...),
+		Action:                    runInstance,
+		Commands:                  []*urfave.Command{statusCommand(), rejectedCommand(), cli.CompletionCommand()},
 	}
 }
 

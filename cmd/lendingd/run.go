@@ -21,13 +21,15 @@ import (
 )
 
 // runInstance is what lendingd does with a NAME: it runs an instance until it is
-// told to stop, loses its name, or meets an error that will not pass by itself.
+// told to stop, loses its name, or meets an error that will not pass by itself. In
+// each library it serves it is an instance of its own, which waits for no other.
 func runInstance(c *urfave.Context) error {
 	names, err := cli.Names(c, 1, 1)
 	if err != nil {
 		return err
 	}
-	if err := library.CheckTag("instance", names[0]); err != nil {
+	name := names[0]
+	if err := library.CheckTag("instance", name); err != nil {
 		return err
 	}
 	if err := checkInstanceFlags(c); err != nil {
@@ -35,32 +37,49 @@ func runInstance(c *urfave.Context) error {
 	}
 	logger, stopLogging := newLogger(c)
 	defer stopLogging()
-	rdb, keys, err := cli.Connect(c)
+	connections, err := cli.ConnectEach(c)
 	if err != nil {
 		return err
 	}
-	defer rdb.Close()
+	for _, connection := range connections {
+		defer connection.Redis.Close()
+	}
 	if c.Bool("embedded") {
-		stop, err := serveEmbedded(rdb, c.String("library"))
+		stop, err := serveEmbedded(c, connections[0])
 		if err != nil {
 			return err
 		}
 		defer stop()
 	}
+	group, ctx := errgroup.WithContext(c.Context)
+	for _, connection := range connections {
+		r := newRunner(c, connection, logger, len(connections) > 1)
+		group.Go(func() error { return r.run(ctx, c, name) })
+	}
+	return group.Wait()
+}
+
+func newRunner(c *urfave.Context, connection cli.Connection, logger *log.Logger, several bool) *runner {
 	r := &runner{
 		Config: stream.Config{
-			Redis: rdb, Keys: keys, Outage: library.NewOutage(logger), Log: logger,
+			Redis: connection.Redis, Keys: connection.Keys, Log: logger,
 			LogMax: c.Int64("log-keep"), ReceiptTTL: c.Duration("receipt-keep"),
 		},
 		services: strings.Split(c.String("service"), ","),
+		several:  several,
 	}
-	return r.run(c, names[0])
+	if several {
+		r.Log = r.Log.With("library", r.Keys.Library)
+	}
+	r.Outage = library.NewOutage(r.Log)
+	return r
 }
 
-// A runner is an instance and the services it runs.
+// A runner is an instance in one library, and the services it runs there.
 type runner struct {
 	stream.Config
 	services []string
+	several  bool // the process serves other libraries too
 }
 
 // A service is what an instance can run.
@@ -69,11 +88,10 @@ type service interface {
 	Inboxes() []stream.Inbox
 }
 
-func (r *runner) run(c *urfave.Context, name string) error {
-	ctx := c.Context
+func (r *runner) run(ctx context.Context, c *urfave.Context, name string) error {
 	var server library.Server
 	err := r.insist(ctx, func() (err error) {
-		server, err = library.Inspect(ctx, r.Redis)
+		server, err = library.Inspect(ctx, r.Redis, r.Keys)
 		return err
 	})
 	if err != nil {
@@ -89,7 +107,7 @@ func (r *runner) run(c *urfave.Context, name string) error {
 		return err
 	})
 	if errors.Is(err, instance.ErrHeld) {
-		return fmt.Errorf("instance %q: %w; choose another name, or take this one over: lendingd --force %s", name, err, name)
+		return fmt.Errorf("%sinstance %q: %w; choose another name, or take this one over: lendingd --force %s", r.which(), name, err, name)
 	}
 	if err != nil {
 		return r.explain("take the name "+name, err)
@@ -103,7 +121,11 @@ func (r *runner) run(c *urfave.Context, name string) error {
 		}
 		inboxes = append(inboxes, service.Inboxes()...)
 	}
-	r.Log.Info("serving", "instance", name, "services", strings.Join(r.services, ","), "library", r.Keys.Library, "redis", library.Where(r.Redis))
+	told := []any{"instance", name, "services", strings.Join(r.services, ",")}
+	if !r.several {
+		told = append(told, "library", r.Keys.Library)
+	}
+	r.Log.Info("serving", append(told, "redis", library.Standing(ctx, r.Redis, r.Keys))...)
 
 	defer context.AfterFunc(ctx, func() {
 		r.Log.Info("stopping when the batch in hand is finished; a second signal stops at once", "instance", name)
@@ -160,7 +182,15 @@ func (r *runner) explain(tried string, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
-	return fmt.Errorf("%s on %s: %w", tried, library.Where(r.Redis), err)
+	return fmt.Errorf("%s%s on %s: %w", r.which(), tried, library.Where(r.Redis), err)
+}
+
+// which begins an error where it would not be known which library it is about.
+func (r *runner) which() string {
+	if !r.several {
+		return ""
+	}
+	return "library " + r.Keys.Library + ": "
 }
 
 // leave gives the name up and leaves the groups, as far as Redis answers.
@@ -194,6 +224,9 @@ func warnOfServer(logger *log.Logger, server library.Server) {
 		logger.Warn("the server takes snapshots only: if it dies, all since the last one is forgotten; set appendonly yes")
 	default:
 		logger.Warn("the server does not tell whether it keeps its data on disk; appendonly yes is right for a library")
+	}
+	if server.FullCoverage == "yes" {
+		logger.Warn("while one master of the Cluster is away, all its libraries wait; set cluster-require-full-coverage no")
 	}
 	if server.Eviction != "" && server.Eviction != "noeviction" {
 		logger.Warn("the server may evict keys when it is full, and so forget loans; set maxmemory-policy noeviction", "maxmemory-policy", server.Eviction)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,11 +25,13 @@ import (
 
 func statusCommand() *urfave.Command {
 	return &urfave.Command{
-		Name:        "status",
-		Usage:       "show who runs, what waits, and where the books are",
-		Description: "Instances are those whose lock stands. A backlog is what nobody has read yet;\npending is what is in an instance's hands; oldest is the age of the oldest of both.",
-		Flags:       append([]urfave.Flag{cli.OutputFlag()}, cli.ConnectionFlags()...),
-		Action:      showStatus,
+		Name:  "status",
+		Usage: "show who runs, what waits, and where the books are",
+		Description: `Instances are those whose lock stands. A backlog is what nobody has read yet;
+pending is what is in an instance's hands; oldest is the age of the oldest of both.
+Of several libraries each is shown that can be reached, in JSON one object a line.`,
+		Flags:  append([]urfave.Flag{cli.OutputFlag()}, cli.SeveralConnectionFlags()...),
+		Action: showStatus,
 	}
 }
 
@@ -53,23 +56,35 @@ func showStatus(c *urfave.Context) error {
 	if _, err := cli.Names(c, 0, 0); err != nil {
 		return err
 	}
-	rdb, keys, err := cli.Connect(c)
+	connections, err := cli.ConnectEach(c)
 	if err != nil {
 		return err
 	}
-	defer rdb.Close()
-	status, err := lookAround(c.Context, rdb, keys)
-	if err != nil {
-		return fmt.Errorf("look at library %q on %s: %w", keys.Library, library.Where(rdb), err)
+	var failed error
+	for i, connection := range connections {
+		defer connection.Redis.Close()
+		status, err := lookAround(c.Context, connection.Redis, connection.Keys)
+		switch {
+		case err != nil:
+			err = fmt.Errorf("look at library %q on %s: %w", connection.Keys.Library, library.Where(connection.Redis), err)
+		case c.String("output") == "json":
+			err = json.NewEncoder(c.App.Writer).Encode(status)
+		default:
+			if i > 0 {
+				fmt.Fprintln(c.App.Writer)
+			}
+			err = status.write(c.App.Writer)
+		}
+		if failed != nil && err != nil {
+			err = fmt.Errorf("%w; %w", failed, err)
+		}
+		failed = cmp.Or(err, failed)
 	}
-	if c.String("output") == "json" {
-		return json.NewEncoder(c.App.Writer).Encode(status)
-	}
-	return status.write(c.App.Writer)
+	return failed
 }
 
 func lookAround(ctx context.Context, rdb redis.UniversalClient, keys library.Keys) (*status, error) {
-	status := &status{Library: keys.Library, Redis: library.Where(rdb), Instances: []runningOwner{}, Rejected: map[string]int64{}}
+	status := &status{Library: keys.Library, Redis: library.Standing(ctx, rdb, keys), Instances: []runningOwner{}, Rejected: map[string]int64{}}
 	var names []string
 	for _, service := range []string{library.Lending, library.Shelving} {
 		for _, inbox := range keys.Inboxes(service) {

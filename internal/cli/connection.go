@@ -16,12 +16,28 @@ import (
 // ConnectionFlags are the flags that say which library is meant and where its
 // Redis is. Each call makes new ones, since cli keeps values in them.
 func ConnectionFlags() []cli.Flag {
+	return append(serverFlags(), &cli.StringFlag{
+		Name: "library", EnvVars: []string{"LENDING_LIBRARY"}, Category: "Connection", Usage: "the library's `NAME`", Value: "main",
+	})
+}
+
+// SeveralConnectionFlags are ConnectionFlags for a command that can do with
+// several libraries.
+func SeveralConnectionFlags() []cli.Flag {
+	return append(serverFlags(), &cli.StringSliceFlag{
+		Name: "library", EnvVars: []string{"LENDING_LIBRARY"}, Category: "Connection",
+		Usage: "the library's `NAME`; with commas, or repeated, several libraries", DefaultText: "main", KeepSpace: true,
+	})
+}
+
+func serverFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{
+		&cli.StringSliceFlag{
 			Name: "address", Aliases: []string{"a"}, EnvVars: []string{"LENDING_ADDRESS"}, Category: "Connection",
-			Usage: "Redis at `ADDRESS`: redis://, rediss:// or unix:// URL, host:port, or a socket's path", Value: library.DefaultAddress,
-			DefaultText: library.DefaultAddress,
+			Usage:       "Redis at `ADDRESS`: redis://, rediss:// or unix:// URL, host:port, or a socket's path; with commas, or repeated, several servers",
+			DefaultText: library.DefaultAddress, KeepSpace: true,
 		},
+		&cli.BoolFlag{Name: "cluster", DisableDefaultText: true, EnvVars: []string{"LENDING_CLUSTER"}, Category: "Connection", Usage: "the servers are nodes of one Redis Cluster; without it, a library's name chooses the one that has it"},
 		&cli.IntFlag{Name: "db", EnvVars: []string{"LENDING_DB"}, Category: "Connection", Usage: "database `NUMBER`", DefaultText: "the address's, or 0"},
 		&cli.StringFlag{
 			Name: "password", EnvVars: []string{"LENDING_PASSWORD"}, Category: "Connection",
@@ -32,34 +48,76 @@ func ConnectionFlags() []cli.Flag {
 			Usage: "read the password from `FILE`, which only you may read (chmod 600)",
 		},
 		&cli.BoolFlag{Name: "ssl", DisableDefaultText: true, EnvVars: []string{"LENDING_SSL"}, Category: "Connection", Usage: "connect with TLS, as rediss:// does"},
-		&cli.StringFlag{Name: "library", EnvVars: []string{"LENDING_LIBRARY"}, Category: "Connection", Usage: "the library's `NAME`", Value: "main"},
 	}
+}
+
+// A Connection is a library, and a client of the Redis that has it.
+type Connection struct {
+	Redis redis.UniversalClient
+	Keys  library.Keys
 }
 
 // Connect makes the client that the connection flags describe, and the keys of
 // the library they name. It does not dial yet. Its error wraps library.ErrAddress
 // or library.ErrName, or is a UsageError.
 func Connect(c *cli.Context) (redis.UniversalClient, library.Keys, error) {
-	keys := library.Keys{Library: c.String("library")}
-	if err := library.CheckTag("library", keys.Library); err != nil {
-		return nil, keys, err
+	connections, err := connect(c, []string{c.String("library")})
+	if err != nil {
+		return nil, library.Keys{}, err
 	}
-	options := library.Options{Address: c.String("address"), TLS: c.Bool("ssl"), Password: c.String("password")}
+	return connections[0].Redis, connections[0].Keys, nil
+}
+
+// ConnectEach is Connect for a command that has SeveralConnectionFlags. Every
+// library gets a client of its own, so that one whose server is away cannot hold
+// the others up. A library that is named twice counts once.
+func ConnectEach(c *cli.Context) ([]Connection, error) {
+	given := []string{"main"}
+	if c.IsSet("library") {
+		given = strings.Split(strings.Join(c.StringSlice("library"), ","), ",")
+	}
+	var names []string
+	for _, name := range given {
+		if name = strings.TrimSpace(name); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return connect(c, names)
+}
+
+func connect(c *cli.Context, names []string) ([]Connection, error) {
+	for _, name := range names {
+		if err := library.CheckTag("library", name); err != nil {
+			return nil, err
+		}
+	}
+	options := library.Options{Cluster: c.Bool("cluster"), TLS: c.Bool("ssl"), Password: c.String("password")}
+	for _, text := range c.StringSlice("address") {
+		options.Addresses = append(options.Addresses, library.SplitAddresses(text)...)
+	}
 	if c.IsSet("db") {
 		db := c.Int("db")
 		options.DB = &db
 	}
 	if path := c.String("password-file"); path != "" {
 		if options.Password != "" {
-			return nil, keys, usageErrorf("give --password or --password-file, not both")
+			return nil, usageErrorf("give --password or --password-file, not both")
 		}
 		var err error
 		if options.Password, err = readPassword(path); err != nil {
-			return nil, keys, err
+			return nil, err
 		}
 	}
-	rdb, err := library.Connect(options)
-	return rdb, keys, err
+	var connections []Connection
+	for _, name := range names {
+		options.Library = name
+		rdb, err := library.Connect(options)
+		if err != nil {
+			return nil, err
+		}
+		connections = append(connections, Connection{rdb, library.Keys{Library: name}})
+	}
+	return connections, nil
 }
 
 func readPassword(path string) (string, error) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"regexp"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -70,6 +71,20 @@ func Main(app *cli.App) {
 		os.Exit(ExitBroken)
 	}()
 	os.Exit(run(ctx, app, os.Args))
+}
+
+// cli would show a flag that may be repeated twice over, and so make every line of
+// the help as wide.
+var shownTwice = regexp.MustCompile(`^(.*?) \[ .*? \]`)
+
+func init() {
+	shown := cli.FlagStringer
+	cli.FlagStringer = func(flag cli.Flag) string {
+		if isRepeatable(flag) {
+			return shownTwice.ReplaceAllString(shown(flag), "$1")
+		}
+		return shown(flag)
+	}
 }
 
 type silence struct{}
