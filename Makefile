@@ -3,7 +3,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 LDFLAGS := -s -w -X example.com/library/internal/cli.version=$(VERSION)
 
 help: ## print this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build static programs into bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
@@ -19,10 +19,15 @@ test: ## run all tests, on a real redis-server too where the machine has one
 race: ## run all tests with the race detector
 	go test -race ./...
 
+cluster-test: ## tell the stories on a Redis Cluster, and kill masters under load (2 minutes)
+	cd cmd && go test -tags cluster -count=1 -timeout 10m -run '^TestCluster'
+
 lint: ## check formatting, vet, staticcheck, the scripts' headers, and that go.mod is tidy
 	@test -z "$$(gofmt -l .)" || { echo 'not formatted (gofmt -w):'; gofmt -l .; exit 1; }
 	go vet ./...
+	go vet -tags cluster ./cmd
 	go tool staticcheck ./...
+	go tool staticcheck -tags cluster ./cmd
 	go test -run Header ./scripts
 	go mod tidy -diff
 	cd bench && go vet ./... && go tool -modfile=../go.mod staticcheck ./... && go test ./... && go mod tidy -diff
@@ -30,5 +35,5 @@ lint: ## check formatting, vet, staticcheck, the scripts' headers, and that go.m
 bench: ## measure speed, memory and storage against the targets (half an hour; ONLY=latency,idle N=200000 ROUNDS=3)
 	cd bench && go run . -n $(or $(N),200000) -rounds $(or $(ROUNDS),3) $(if $(ONLY),-only $(ONLY),-write ../docs/performance.md)
 
-.PHONY: help build run test race lint bench
+.PHONY: help build run test race cluster-test lint bench
 .DEFAULT_GOAL := help

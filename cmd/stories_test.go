@@ -8,6 +8,7 @@ package cmd_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -65,19 +66,48 @@ func buildAndRun(m *testing.M) int {
 }
 
 func TestStories(t *testing.T) {
-	for _, server := range []string{"embedded", "redis"} {
-		t.Run(server, func(t *testing.T) {
-			t.Parallel()
-			testscript.Run(t, testscript.Params{
-				Dir:                filepath.Join("testdata", "stories"),
-				Setup:              func(env *testscript.Env) error { return begin(env, server) },
-				Condition:          func(condition string) (bool, error) { return condition == server, nil },
-				Cmds:               commands,
-				RequireUniqueNames: true,
-				Deadline:           time.Now().Add(3 * time.Minute), // for a program that should have ended by itself
-			})
+	t.Run("embedded", func(t *testing.T) {
+		t.Parallel()
+		tell(t, "embedded", stories(t), func(s *story, env *testscript.Env) library.Options {
+			return library.Options{Address: "localhost:" + env.Getenv("PORT")}
 		})
+	})
+	t.Run("redis", func(t *testing.T) {
+		t.Parallel()
+		tell(t, "redis", stories(t), func(s *story, env *testscript.Env) library.Options {
+			server := redistest.Start(s)
+			env.Setenv("SOCKET", server.Path())
+			return library.Options{Address: server.URL()}
+		})
+	})
+}
+
+// stories are the files of all stories but those left out.
+func stories(t *testing.T, leftOut ...string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join("testdata", "stories", "*.txtar"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no stories: %v", err)
 	}
+	return slices.DeleteFunc(files, func(file string) bool {
+		return slices.Contains(leftOut, strings.TrimSuffix(filepath.Base(file), ".txtar"))
+	})
+}
+
+// tell tells stories on a kind of server, which is a condition in them; serve
+// prepares one for a story, and says how to reach it.
+func tell(t *testing.T, server string, files []string, serve func(*story, *testscript.Env) library.Options) {
+	t.Helper()
+	testscript.Run(t, testscript.Params{
+		Files: files,
+		Setup: func(env *testscript.Env) error {
+			return begin(env, server == "embedded", serve)
+		},
+		Condition:          func(condition string) (bool, error) { return condition == server, nil },
+		Cmds:               commands,
+		RequireUniqueNames: true,
+		Deadline:           time.Now().Add(3 * time.Minute), // for a program that should have ended by itself
+	})
 }
 
 // A story is what its commands share.
@@ -92,23 +122,21 @@ type story struct {
 // begin prepares a story. LENDING_ADDRESS is the server under test, SOCKET the real
 // server's path, PORT a port of the story's own; the other variables are characters
 // that would be unreadable in a script.
-func begin(env *testscript.Env, server string) error {
-	s := &story{TB: env.T().(testing.TB), embedded: server == "embedded", processes: map[string]*programtest.Process{}}
-	port := freePort(s)
-	address := fmt.Sprintf("localhost:%d", port)
-	if !s.embedded {
-		server := redistest.Start(s)
-		address = server.URL()
-		env.Setenv("SOCKET", server.Path())
-	}
-	rdb, err := library.Connect(library.Options{Address: address})
+func begin(env *testscript.Env, embedded bool, serve func(*story, *testscript.Env) library.Options) error {
+	s := &story{TB: env.T().(testing.TB), embedded: embedded, processes: map[string]*programtest.Process{}}
+	env.Setenv("PORT", strconv.FormatInt(freePort(s), 10))
+	options := serve(s, env)
+	rdb, err := library.Connect(options)
 	if err != nil {
 		return err
 	}
 	env.Defer(func() { rdb.Close() })
 	s.rdb = rdb
-	s.env = []string{"LENDING_ADDRESS=" + address}
-	env.Vars = append(env.Vars, "LENDING_ADDRESS="+address, fmt.Sprintf("PORT=%d", port), "LENDING_TIMEOUT=20s",
+	s.env = []string{"LENDING_ADDRESS=" + cmp.Or(options.Address, strings.Join(options.Addresses, ","))}
+	if options.Cluster {
+		s.env = append(s.env, "LENDING_CLUSTER=true")
+	}
+	env.Vars = append(append(env.Vars, s.env...), "LENDING_TIMEOUT=20s",
 		"ESC=\x1b", "INVALID=\xff", "C1=\u009b", "COMBINING_ACUTE=\u0301", "LONG="+strings.Repeat("b", library.NameBytesMax))
 	env.Values["story"] = s
 	return nil
@@ -276,7 +304,8 @@ func run(ts *testscript.TestScript, args []string) int {
 	return 0
 }
 
-// ask sends a command to the server under test and shows the reply.
+// ask sends a command to the server under test, of a Cluster to the one that has the
+// library main, and shows the reply.
 func (s *story) ask(args []string) (string, error) {
 	words := make([]any, len(args))
 	for i, arg := range args {
@@ -284,7 +313,11 @@ func (s *story) ask(args []string) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), programtest.Patience)
 	defer cancel()
-	reply, err := s.rdb.Do(ctx, words...).Result()
+	master, err := library.Master(ctx, s.rdb, keys)
+	if err != nil {
+		return "", err
+	}
+	reply, err := master.Do(ctx, words...).Result()
 	if errors.Is(err, redis.Nil) {
 		return "(nil)\n", nil
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -65,7 +66,14 @@ func Ping(ctx context.Context, rdb redis.UniversalClient, keys Keys) error {
 // say that nothing was done. The second would append an entry twice; so every
 // command is marked as one that is not to be tried again, which go-redis heeds in
 // the second case only.
+//
+// It also bounds how long a command may take. A node whose machine has vanished
+// hangs up on nobody, and go-redis would wait for 5 s, or for 10 s more than a
+// command blocks, while another has long become the library's master.
 type once struct{}
+
+// nodePatience is more than any command here takes or blocks, by far.
+const nodePatience = 3 * time.Second
 
 // unrepeated is a command that go-redis does not try again after an error.
 type unrepeated struct{ redis.Cmder }
@@ -76,12 +84,16 @@ func (once) DialHook(next redis.DialHook) redis.DialHook { return next }
 
 func (once) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
+		ctx, cancel := context.WithTimeout(ctx, nodePatience)
+		defer cancel()
 		return clusterError(next(ctx, unrepeated{cmd}))
 	}
 }
 
 func (once) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
+		ctx, cancel := context.WithTimeout(ctx, nodePatience)
+		defer cancel()
 		marked := make([]redis.Cmder, len(cmds))
 		for i, cmd := range cmds {
 			marked[i] = unrepeated{cmd}
@@ -114,8 +126,12 @@ func isRedirection(err error) bool {
 
 // A lookout sees every error of a Cluster's nodes, and has the client look again
 // who has which library. By itself go-redis does so once a minute and when a node
-// sends it elsewhere, but a dead node sends nobody anywhere.
+// sends it elsewhere, but a dead node sends nobody anywhere. It asks any node, and
+// must not wait for one that is just what the others would tell it about.
 type lookout struct{ cluster *redis.ClusterClient }
+
+// lookPatience is how long a node may take to tell who has which library.
+const lookPatience = 500 * time.Millisecond
 
 func (l lookout) see(err error) {
 	if err != nil && (KindOf(err) == Passing || isRedirection(err)) {
@@ -133,6 +149,11 @@ func (l lookout) DialHook(next redis.DialHook) redis.DialHook {
 
 func (l lookout) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
+		if cmd.Name() == "cluster" {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, lookPatience)
+			defer cancel()
+		}
 		err := next(ctx, cmd)
 		l.see(err)
 		return err

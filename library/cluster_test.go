@@ -211,6 +211,38 @@ func TestAClientOfAClusterNeverRepeatsACommandByItself(t *testing.T) {
 	}
 }
 
+// A machine that has vanished hangs up on nobody.
+func TestANodeThatDoesNotAnswerIsGivenUp(t *testing.T) {
+	t.Parallel()
+	ctx := deadline(t)
+	_, proxy := announced(t, ctx)
+	rdb := connect(t, Options{Address: proxy.Addr(), Cluster: true})
+	keys := Keys{"main"}
+	read := &redis.XReadGroupArgs{Group: Lending, Consumer: "worker1", Streams: []string{keys.Requests(), ">"}, Block: 100 * time.Millisecond}
+	if err := rdb.XGroupCreateMkStream(ctx, keys.Requests(), Lending, "0").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := rdb.XReadGroup(ctx, read).Err(); !errors.Is(err, redis.Nil) {
+		t.Fatal(err)
+	}
+	proxy.Stall()
+	defer proxy.Resume()
+	for name, ask := range map[string]func() error{
+		"a command": func() error { return rdb.Incr(ctx, keys.Key("n")).Err() },
+		"a pipeline": func() error {
+			_, err := rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error { return pipe.Incr(ctx, keys.Key("n")).Err() })
+			return err
+		},
+		"a blocking read": func() error { return rdb.XReadGroup(ctx, read).Err() },
+	} {
+		begin := time.Now()
+		err := ask()
+		if took := time.Since(begin); KindOf(err) != Passing || took > nodePatience+time.Second {
+			t.Errorf("%s of a node that does not answer: %v after %s, want an error of kind Passing after %s", name, err, took, nodePatience)
+		}
+	}
+}
+
 func TestAClientFindsTheNewMasterAfterAFailover(t *testing.T) {
 	t.Parallel()
 	ctx := deadline(t)

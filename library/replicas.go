@@ -30,6 +30,8 @@ func Replicated(ctx context.Context, rdb redis.UniversalClient, keys Keys, ends 
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, nodePatience)
+	defer cancel()
 	conn := master.Conn()
 	defer conn.Close()
 	err = confirm(ctx, conn, ends, replicas, read)

@@ -3,9 +3,10 @@
 //
 // Start runs a real redis-server of the test's own; Embedded runs a miniredis
 // inside the test binary; Each runs one test on both, so that a difference
-// between the two is found by us and not by a user. A Server can be killed,
-// started again and paused. A Proxy stands between a client and a Server and
-// loses commands, replies and connections.
+// between the two is found by us and not by a user. StartCluster runs a Redis
+// Cluster of real servers. A Server can be killed, started again and paused. A
+// Proxy stands between a client and a Server and loses commands, replies and
+// connections.
 //
 // Everything a test starts ends with the test, and the real servers end with
 // the test binary even if that is killed.
