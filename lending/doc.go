@@ -6,15 +6,26 @@
 // All keys begin with the library's name as a hash tag, such as {main}:. The
 // service alone writes:
 //
-//	lending:loans         HASH    book -> user
-//	lending:card:<user>   HASH    book -> "due_ms since_ms"; its length is what the limit counts
-//	lending:fetching      HASH    book -> "request bell", for lent books on their way from the shelves
-//	lending:front         ZSET    the books in front storage, scored by their demand when they came
-//	lending:demand        ZSET    book -> the logarithm of how often it was asked for, aged
-//	lending:clock         STRING  the time by which demand ages
-//	lending:receipt:<id>  STRING  the answer to a request or return, for as long as receipts are kept
-//	lending:terms         HASH    what the instance that started last lends by
-//	lending:rejected      STREAM  the entries it set aside
+//	lending:loans           HASH    book -> user
+//	lending:card:<user>     HASH    book -> due_ms and four digits of loan_days; its length is what the limit counts
+//	lending:fetching        HASH    book -> "request bell", for lent books on their way from the shelves
+//	lending:front           SET     the books in front storage
+//	lending:demand          HASH    book -> the logarithm of how often it was lent, aged
+//	lending:clock           STRING  the time by which demand ages
+//	lending:receipts        HASH    request -> the answer: this page of receipts
+//	lending:receipts:older  HASH    request -> the answer: the page before
+//	lending:receipts:page   STRING  stands as long as this page is not full
+//	lending:terms           HASH    what the instance that started last lends by
+//	lending:rejected        STREAM  the entries it set aside
+//
+// Receipts are two pages, so that one command reads or writes those of a batch and
+// none needs a key with a time to live. When the page is full, after the time that
+// receipts are kept at least, the next decision makes it the older page and forgets
+// the one before.
+//
+// Demand is counted when a loan ends, for only then is a book weighed against
+// others. It is forgotten when a book goes to the shelves, and so is known only of
+// books in front storage and those lent from there.
 //
 // It reads three streams, in the group "lending". One script applies the entries
 // of each, with everything that follows from them:
@@ -24,8 +35,9 @@
 //	lending:deliveries  from the shelving service  deliver.lua
 //
 // It appends to two inboxes of the shelving service, shelving:fetches for books it
-// orders and shelving:stores for books to put away, and to the log, events. It
-// reads nothing that the shelving service owns.
+// orders and shelving:stores for books to put away, and to the log, events. Where
+// there are many, up to 16 books share an entry, and up to 16 receipts one of the
+// log. It reads nothing that the shelving service owns.
 //
 // # The states of a book
 //
@@ -33,7 +45,7 @@
 //	(elsewhere) ──────────────▶ (lent, on its way) ───────────▶ (lent, in hand)
 //	     ▲                                                        │       ▲
 //	     │ return.lua, where front storage             return.lua │       │ lend.lua
-//	     │ overflows, in least demand first                       ▼       │
+//	     │ has no room, in least demand first                     ▼       │
 //	     └─────────────────────────────────────────────────── (in front storage)
 //
 // A lent book is in loans and on a card; on its way it is in fetching too. A book

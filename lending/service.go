@@ -95,19 +95,32 @@ func (s *Service) decide(ctx context.Context, action Action, batch []stream.Entr
 	var (
 		rejections []stream.Rejection
 		orders     []placed
-		keys       []string
-		args       []any
 		books      int
 	)
-	begin := func() {
-		orders, books = orders[:0], 0
-		keys = append(make([]string, 0, len(fixed)+len(batch)), fixed...)
-		args = append(make([]any, 0, 8+8*len(batch)), batch[0].Token, s.config.Instance.Name(), library.Lending, terms[0], terms[1],
-			s.config.ReceiptTTL.Milliseconds(), s.config.LogMax, s.keys.bells())
-	}
 	flush := func() error {
 		if len(orders) == 0 {
 			return nil
+		}
+		keys := append(make([]string, 0, len(fixed)+len(orders)), fixed...)
+		args := append(make([]any, 0, 9+6*len(orders)+books), batch[0].Token, s.config.Instance.Name(), library.Lending, terms[0], terms[1],
+			s.config.ReceiptTTL.Milliseconds(), s.config.LogMax, s.keys.bells(), len(orders))
+		for _, column := range []func(placed) any{
+			func(o placed) any { return o.entry.ID },
+			func(o placed) any { return o.ID },
+			func(o placed) any { return o.User },
+			func(o placed) any { return o.bell },
+			func(o placed) any { return o.slip() },
+			func(o placed) any { return len(o.Books) },
+		} {
+			for _, order := range orders {
+				args = append(args, column(order))
+			}
+		}
+		for _, order := range orders {
+			keys = append(keys, s.keys.card(order.User))
+			for _, book := range order.Books {
+				args = append(args, book)
+			}
 		}
 		replies, err := script.Run(ctx, s.config.Redis, keys, args...).StringSlice()
 		if err != nil {
@@ -116,9 +129,9 @@ func (s *Service) decide(ctx context.Context, action Action, batch []stream.Entr
 		for i, reply := range replies {
 			s.logDecision(orders[i], reply)
 		}
+		orders, books = orders[:0], 0
 		return nil
 	}
-	begin()
 	for _, entry := range batch {
 		order, err := readOrder(action, entry)
 		if err != nil {
@@ -129,14 +142,8 @@ func (s *Service) decide(ctx context.Context, action Action, batch []stream.Entr
 			if err := flush(); err != nil {
 				return nil, err
 			}
-			begin()
 		}
 		orders = append(orders, order)
-		keys = append(keys, s.keys.card(order.User))
-		args = append(args, entry.ID, order.ID, order.User, order.bell, order.slip(), len(order.Books))
-		for _, book := range order.Books {
-			args = append(args, book)
-		}
 		books += len(order.Books)
 	}
 	return rejections, flush()

@@ -26,9 +26,11 @@
 -- ARGV[6] receipt_ms   how long a receipt is kept at least
 -- ARGV[7] log_max      about how many entries the log keeps
 -- ARGV[8] bells        the prefix of the channels on which receipts are rung
--- ARGV[9...] for each entry: its entry id, request id, user, bell ("" for none), slip
---         (with what its receipt begins: the order as a JSON object, still open),
---         number of books, and the books, each once; at most 2,000 books a call
+-- ARGV[9] entries      how many entries there are
+-- ARGV[10...] for all entries, one kind after the other: the entry ids, request ids,
+--         users, bells ("" for none), slips (with what a receipt begins: the order as
+--         a JSON object, still open), numbers of books; then the books of all, each
+--         once an entry; at most 2,000 books a call
 --
 -- Returns an array with one text an entry, in order of precedence:
 --         "repeat"  the request has a receipt already: only acknowledged
@@ -56,6 +58,7 @@ local demand_half = tonumber(ARGV[5])
 local receipt_ms = tonumber(ARGV[6])
 local log_max = ARGV[7]
 local bells = ARGV[8]
+local entries = tonumber(ARGV[9])
 
 -- Read.
 local call = redis.call
@@ -63,18 +66,13 @@ if call('GETRANGE', instance, 0, #token - 1) ~= token then
   return redis.error_reply('FENCED the instance no longer holds its name')
 end
 local cards = { unpack(KEYS, 13) }
-local ids, requested, users, rung, slips, last, books = {}, {}, {}, {}, {}, {}, {}
-local entries, total, arg, args = 0, 0, 9, #ARGV
-while arg <= args do
-  entries = entries + 1
-  ids[entries], requested[entries], users[entries] = ARGV[arg], ARGV[arg + 1], ARGV[arg + 2]
-  rung[entries], slips[entries] = ARGV[arg + 3], ARGV[arg + 4]
-  local count = tonumber(ARGV[arg + 5])
-  arg = arg + 5
-  for i = 1, count do books[total + i] = ARGV[arg + i] end
-  arg, total = arg + count + 1, total + count
-  last[entries] = total
-end
+local ids = { unpack(ARGV, 10, 9 + entries) }
+local requested = { unpack(ARGV, 10 + entries, 9 + 2 * entries) }
+local users = { unpack(ARGV, 10 + 2 * entries, 9 + 3 * entries) }
+local rung = { unpack(ARGV, 10 + 3 * entries, 9 + 4 * entries) }
+local slips = { unpack(ARGV, 10 + 4 * entries, 9 + 5 * entries) }
+local counts = { unpack(ARGV, 10 + 5 * entries, 9 + 6 * entries) }
+local books = { unpack(ARGV, 10 + 6 * entries) }
 -- A key of the wrong type must fault before the first write, which is to the log.
 call('XPENDING', returns, group)
 for n = 1, entries do call('HLEN', cards[n]) end
@@ -86,7 +84,7 @@ local stored = call('SCARD', front)
 local age = tonumber(call('GET', clock) or 0)
 
 -- Decide.
-local answers, replies, endings, ended, brought, counts = {}, {}, {}, {}, {}, {}
+local answers, replies, endings, ended, brought, came = {}, {}, {}, {}, {}, {}
 local decided, kept = {}, {}
 local answered = 0 -- counted, since the length of a table takes a search
 -- ending is how a receipt ends; few differ, so each is made once a batch.
@@ -97,12 +95,12 @@ local function ending(reply)
 end
 local first = 1
 for n = 1, entries do
-  local request = requested[n]
+  local request, last = requested[n], first + counts[n] - 1
   if standing[n] or before[n] or answers[request] then
     replies[n] = 'repeat'
   else
     local user, words, count = users[n], '', 0
-    for i = first, last[n] do
+    for i = first, last do
       local book = books[i]
       if holders[i] ~= user or ended[book] then
         words = words .. ' not_yours'
@@ -115,15 +113,15 @@ for n = 1, entries do
         count = count + 1
       end
     end
-    counts[n] = count
-    local reply = (count == 0 and 'refused' or count == last[n] - first + 1 and 'returned' or 'partial') .. words
+    came[n] = count
+    local reply = (count == 0 and 'refused' or count == last - first + 1 and 'returned' or 'partial') .. words
     replies[n] = reply
     local text = slips[n] .. (endings[reply] or ending(reply))
     answers[request] = text
     answered = answered + 1
     decided[answered], kept[2 * answered - 1], kept[2 * answered] = text, request, text
   end
-  first = last[n] + 1
+  first = last + 1
 end
 
 -- A loan that ends counts for the book's demand, the logarithm of its loans, each
@@ -206,7 +204,7 @@ if #brought > 0 then
   call('HDEL', loans, unpack(brought))
   local at = 1
   for n = 1, entries do
-    local count = counts[n] or 0
+    local count = came[n] or 0
     if count > 0 then call('HDEL', cards[n], unpack(brought, at, at + count - 1)) end
     at = at + count
   end

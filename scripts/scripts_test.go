@@ -550,9 +550,21 @@ func (o order) rung(bell string) order {
 // place adds the keys and arguments of orders to those of a script; the n-th
 // comes from the entry n-0.
 func place(action string, keys []string, args []any, orders []order) ([]string, []any) {
-	for i, order := range orders {
+	args = append(args, len(orders))
+	for _, column := range []func(i int, o order) any{
+		func(i int, _ order) any { return id(i + 1) },
+		func(_ int, o order) any { return o.id },
+		func(_ int, o order) any { return o.user },
+		func(_ int, o order) any { return o.bell },
+		func(_ int, o order) any { return slip(action, o) },
+		func(_ int, o order) any { return len(o.books) },
+	} {
+		for i, order := range orders {
+			args = append(args, column(i, order))
+		}
+	}
+	for _, order := range orders {
 		keys = append(keys, "card:"+order.user)
-		args = append(args, id(i+1), order.id, order.user, order.bell, slip(action, order), len(order.books))
 		for _, book := range order.books {
 			args = append(args, book)
 		}

@@ -6,12 +6,14 @@
 // All keys begin with the library's name as a hash tag, such as {main}:. The
 // service alone writes:
 //
-//	shelving:out       HASH    book -> request, for every book that is not on the shelves
-//	shelving:awaited   HASH    book -> request, for books that are out and were ordered again
-//	shelving:rejected  STREAM  the entries it set aside
+//	shelving:out:<bay>  HASH    book -> "", for every book of that bay that is not on the shelves
+//	shelving:away       STRING  how many books are out, of all bays
+//	shelving:awaited    HASH    book -> request, for books that are out and were ordered again
+//	shelving:rejected   STREAM  the entries it set aside
 //
 // The shelves hold every book anyone can name. Only what is not on them is written
-// down, so all the others cost nothing.
+// down, so all the others cost nothing. They have 65,536 bays, by a hash of the
+// book's name, for Redis packs many small HASHes more tightly than a large one.
 //
 // It reads two streams, in the group "shelving". One script applies the entries of
 // each, with everything that follows from them:
@@ -21,13 +23,14 @@
 //
 // It appends to one inbox of the lending service, lending:deliveries, and to the
 // log, events. It reads nothing that the lending service owns: it does not know
-// users, limits or due times.
+// users, limits or due times. An entry may hold several books; one that does not
+// fit the others' entry, because the state contradicts it, gets one of its own.
 //
 // # The states of a book
 //
 //	                fetch.lua            fetch.lua
 //	(on the shelves) ───────▶ (out) ────────────────▶ (out, awaited)
-//	       ▲                  out │ ▲                   out  awaited
+//	       ▲             out, away│ ▲             out, away, awaited
 //	       │      store.lua       │ │     store.lua        │
 //	       └──────────────────────┘ └──────────────────────┘
 //
@@ -46,7 +49,8 @@
 // # What happens when an instance dies, or loses its name
 //
 // Any number of instances serve side by side. With [Config.FetchTime] each takes
-// that long for a book, one at a time, so that more instances fetch faster.
+// that long for a book, one at a time, so that more instances fetch faster. It
+// walks for all books of an entry before it applies any.
 //
 //   - It dies before its script, on its walk through the shelves, say: the book is
 //     still there, and the entry stays pending for its name. When its lock has ended,

@@ -16,6 +16,11 @@
 // entries are in hand) only spares work. An answer that was lost, a batch that was
 // dropped, a process that died: in each case the entries are still pending, and the
 // sweep of this instance or another finds them.
+//
+// An entry between the services is a [Parcel]: it may hold several books, for an
+// entry costs more than a book. It is applied in one step all the same. A book that
+// cannot be applied with the others is put into an entry of its own, so that it
+// alone is set aside.
 package stream
 
 import (
