@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.com/library/library"
+	"example.com/library/scripts"
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/redis/go-redis/v9"
@@ -228,7 +229,7 @@ func (c *Client) lost(ctx context.Context, order Order, entry string) (bool, err
 // decided looks a receipt up as it was given. Its error wraps ErrNoReceipt, or
 // ErrUnknown where too few replicas have it, or is Redis's.
 func (c *Client) decided(ctx context.Context, id string) (receipt *Receipt, err error) {
-	err = c.believe(ctx, id, func(rdb redis.Cmdable) (err error) {
+	err = c.believe(ctx, id, func(ctx context.Context, rdb redis.Cmdable) (err error) {
 		receipt, err = c.read(ctx, rdb, id)
 		return err
 	})
@@ -258,13 +259,22 @@ func (c *Client) read(ctx context.Context, rdb redis.Cmdable, id string) (*Recei
 	return parseReceipt(text.Val())
 }
 
-// believe looks at the library, and at what enough replicas have of it, if they are
-// asked for.
-func (c *Client) believe(ctx context.Context, id string, look func(redis.Cmdable) error) error {
+// believe looks at the library and, if replicas are asked for, returns only when
+// enough of them have what there was to see.
+func (c *Client) believe(ctx context.Context, id string, look func(context.Context, redis.Cmdable) error) error {
 	if c.Replicas == 0 {
-		return look(c.rdb)
+		return look(ctx, c.rdb)
 	}
-	err := library.Replicated(ctx, c.rdb, c.keys.Keys, []string{c.keys.receipts(), c.keys.olderReceipts()}, c.Replicas, look)
+	err := library.Replicated(ctx, c.rdb, c.keys.Keys, c.Replicas, func(ctx context.Context, conn *redis.Conn) error {
+		if err := look(ctx, conn); err != nil {
+			return err
+		}
+		word, err := scripts.Prolong.Run(ctx, conn, []string{c.keys.receipts(), c.keys.olderReceipts()}, 1).Text()
+		if err == nil && word != "prolonged" {
+			err = fmt.Errorf("%w: what was found is gone", library.ErrUnconfirmed)
+		}
+		return err
+	})
 	if errors.Is(err, library.ErrUnconfirmed) {
 		return fmt.Errorf("%w: %s: %w", ErrUnknown, id, err)
 	}
@@ -278,7 +288,7 @@ func (c *Client) Receipt(ctx context.Context, id string) (receipt *Receipt, err 
 	if err := library.CheckID("id", id); err != nil {
 		return nil, err
 	}
-	err = c.believe(ctx, id, func(rdb redis.Cmdable) (err error) {
+	err = c.believe(ctx, id, func(ctx context.Context, rdb redis.Cmdable) (err error) {
 		if receipt, err = c.read(ctx, rdb, id); err == nil {
 			_, err = c.locate(ctx, rdb, receipt)
 		}
@@ -344,7 +354,7 @@ func (c *Client) Arrivals(ctx context.Context, receipt *Receipt, arrived func(Li
 		before := onTheirWay(receipt)
 		left, err := c.locate(ctx, c.rdb, receipt)
 		if err == nil && c.Replicas > 0 && !maps.Equal(before, onTheirWay(receipt)) {
-			err = c.believe(ctx, receipt.ID, func(rdb redis.Cmdable) (err error) {
+			err = c.believe(ctx, receipt.ID, func(ctx context.Context, rdb redis.Cmdable) (err error) {
 				left, err = c.locate(ctx, rdb, receipt)
 				return err
 			})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -176,4 +177,29 @@ func TestBeforeItWaitsAClientWritesWhatReplicates(t *testing.T) {
 			t.Errorf("%s ends at %s, want %s: a change that every server must replicate", page, got, want)
 		}
 	}
+}
+
+// All receipts of a page share one end, so the writes of those who wait meet there.
+func TestManyWhoWaitForReplicasDoNotGetInEachOthersWay(t *testing.T) {
+	t.Parallel()
+	ctx := deadline(t)
+	rdb, _ := replicated(t)
+	client := newClient(t, rdb)
+	receipt, err := client.Request(ctx, "user1", "geb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var readers sync.WaitGroup
+	for range 32 {
+		reader := newClient(t, rdb)
+		reader.Replicas = 1
+		readers.Go(func() {
+			for range 20 {
+				if _, err := reader.Receipt(ctx, receipt.ID); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	readers.Wait()
 }

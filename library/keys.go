@@ -18,15 +18,16 @@ func (k Keys) Requests() string { return k.Key("lending:requests") }
 func (k Keys) Returns() string { return k.Key("lending:returns") }
 
 // Deliveries is a STREAM, the lending service's inbox for books that come from
-// the shelves, appended to by the shelving service. Fields: request, book.
+// the shelves, appended to by the shelving service. Field: orders (JSON, pairs of a
+// request and a book).
 func (k Keys) Deliveries() string { return k.Key("lending:deliveries") }
 
 // Fetches is a STREAM, the shelving service's inbox for orders, appended to by
-// the lending service. Fields: request, book.
+// the lending service. Field: orders, as in Deliveries.
 func (k Keys) Fetches() string { return k.Key("shelving:fetches") }
 
 // Stores is a STREAM, the shelving service's inbox for books to be put on the
-// shelves, appended to by the lending service. Fields: book.
+// shelves, appended to by the lending service. Field: books (a JSON array).
 func (k Keys) Stores() string { return k.Key("shelving:stores") }
 
 // Rejected is a STREAM of the entries that a service set aside. Fields: stream,

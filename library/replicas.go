@@ -11,21 +11,19 @@ import (
 // replicaPatience is how long Replicated waits for the replicas.
 const replicaPatience = time.Second
 
-// Replicated has read look at the library, and returns nil only when so many
-// replicas have confirmed all that it can have seen. Until then a failover may undo
-// it. ends are keys with a time to live, of which one is there. The error is read's, or
-// wraps ErrUnconfirmed, or is Redis's; whatever read found is not to be believed
-// then, and it is right to look again.
+// Replicated has f look at the library, and returns nil only when so many replicas
+// have confirmed all that it can have seen. Until then a failover may undo it. The
+// error is f's, or wraps ErrUnconfirmed, or is Redis's; what f found is not to be
+// believed then, and it is right to look again.
 //
-// WAIT tells how many replicas have confirmed the last write of the connection it
-// is sent on; of what others wrote it says nothing. (Up to 7.0 Redis remembers its
-// offset after any command of a connection, since 7.2 after a write only.) So all
-// goes over one connection, to one server: first the look, then a write, then WAIT.
+// f must end with a write that is sure to be replicated. WAIT tells how many
+// replicas have confirmed the last write of the connection it is sent on, and says
+// nothing of what others wrote. (Up to 7.0 Redis remembers its offset after any
+// command of a connection, since 7.2 only after one that was replicated.) So all
+// goes over one connection, to one server: the look, the write, and WAIT.
 // Replication keeps the order, so a replica that has the write has all that was
-// written before it. The write lengthens a key's life by a millisecond: it must be
-// a real change, or a server might leave it out, and on a full server it works too.
-// GT lets it change nothing if the key has a longer life by now.
-func Replicated(ctx context.Context, rdb redis.UniversalClient, keys Keys, ends []string, replicas int, read func(redis.Cmdable) error) error {
+// written before it.
+func Replicated(ctx context.Context, rdb redis.UniversalClient, keys Keys, replicas int, f func(context.Context, *redis.Conn) error) error {
 	master, err := Master(ctx, rdb, keys)
 	if err != nil {
 		return err
@@ -34,20 +32,16 @@ func Replicated(ctx context.Context, rdb redis.UniversalClient, keys Keys, ends 
 	defer cancel()
 	conn := master.Conn()
 	defer conn.Close()
-	err = confirm(ctx, conn, ends, replicas, read)
+	if err = f(ctx, conn); err == nil {
+		err = wait(ctx, conn, replicas)
+	}
 	if master != rdb {
 		err = clusterError(err)
 	}
 	return err
 }
 
-func confirm(ctx context.Context, conn *redis.Conn, ends []string, replicas int, read func(redis.Cmdable) error) error {
-	if err := read(conn); err != nil {
-		return err
-	}
-	if err := write(ctx, conn, ends); err != nil {
-		return err
-	}
+func wait(ctx context.Context, conn *redis.Conn, replicas int) error {
 	confirmed, err := conn.Wait(ctx, replicas, replicaPatience).Result()
 	switch {
 	case err != nil && KindOf(err) == Passing:
@@ -56,22 +50,4 @@ func confirm(ctx context.Context, conn *redis.Conn, ends []string, replicas int,
 		return fmt.Errorf("%w: by %d, not %d", ErrUnconfirmed, confirmed, replicas)
 	}
 	return err
-}
-
-// write lengthens the life of the first key that is there by a millisecond.
-func write(ctx context.Context, conn *redis.Conn, ends []string) error {
-	for _, key := range ends {
-		end, err := conn.Do(ctx, "PEXPIRETIME", key).Int64()
-		if err != nil {
-			return err
-		}
-		if end < 0 {
-			continue // it is not there, or has no end
-		}
-		written, err := conn.Do(ctx, "PEXPIREAT", key, end+1, "GT").Int()
-		if err != nil || written == 1 {
-			return err
-		}
-	}
-	return fmt.Errorf("%w: what it found is gone", ErrUnconfirmed)
 }

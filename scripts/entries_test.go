@@ -48,6 +48,10 @@ func retry(request string) call {
 	return call{scripts.Retry, []string{"rejected", "inbox", "events", "receipts", "older"}, []any{"2-0", logMax, request}}
 }
 
+func prolong() call {
+	return call{scripts.Prolong, []string{"receipts", "older"}, []any{3600 * 1000}}
+}
+
 // setAside is an entry of the inbox as it stands among the rejected.
 func setAside(id, from, reason string, fields ...string) entry {
 	return append(entry{id, "stream", "inbox", "entry", from, "reason", reason}, fields...)
@@ -434,4 +438,46 @@ func TestARetryTellsTheIDOfTheNewEntry(t *testing.T) {
 			t.Errorf("reply, event, and reply to the same again (-want +got):\n%s", diff)
 		}
 	})
+}
+
+func TestProlongingChangesNothingButTheEnd(t *testing.T) {
+	page, before := hash{"r1": "a receipt"}, hash{"r0": "an older one"}
+	tests := []test{
+		{
+			name:  "this page lives longer, and the older one no longer",
+			start: state{"receipts": passing{page, 5}, "older": passing{before, 2}},
+			call:  prolong(),
+			want:  "prolonged",
+			end:   state{"receipts": passing{page, 6}, "older": passing{before, 2}},
+		},
+		{
+			name:  "the older page lives longer where there is no other",
+			start: state{"older": passing{before, 2}},
+			call:  prolong(),
+			want:  "prolonged",
+			end:   state{"older": passing{before, 3}},
+		},
+		{
+			name:  "a page without an end is let alone",
+			start: state{"receipts": page, "older": passing{before, 2}},
+			call:  prolong(),
+			want:  "prolonged",
+			end:   state{"receipts": page, "older": passing{before, 3}},
+		},
+		{
+			name:  "no page, no end",
+			start: state{"older": before},
+			call:  prolong(),
+			want:  "gone",
+			end:   state{"older": before},
+		},
+		{
+			name:  "nothing at all",
+			start: state{},
+			call:  prolong(),
+			want:  "gone",
+			end:   state{},
+		},
+	}
+	onBoth(t, func(t *testing.T, b *bench) { b.run(t, tests) })
 }

@@ -24,6 +24,7 @@ type example struct {
 const (
 	overlookedPage = "EXISTS only asks whether anything is there; a page that is no text lasts until an operator deletes it"
 	overlookedLock = "EXISTS only asks whether anything is there"
+	overlookedEnd  = "PEXPIRETIME only asks when a key ends"
 )
 
 var record = entries(entry{"1-0", "event", "before"})
@@ -103,10 +104,15 @@ var examples = map[string]example{
 		},
 		emits: 1,
 	},
+	"prolong": {
+		call:       prolong(),
+		start:      state{"receipts": passing{hash{"r8": "a receipt"}, 1}, "older": passing{hash{"r9": "an older one"}, 1}},
+		overlooked: map[string]string{"receipts": overlookedEnd, "older": overlookedEnd},
+	},
 }
 
 // unfenced are the scripts that need no lock of their caller.
-var unfenced = map[string]bool{"retire": true, "retry": true}
+var unfenced = map[string]bool{"retire": true, "retry": true, "prolong": true}
 
 // TestEveryScriptHasAnExampleThatFitsItsHeader holds the examples, and by them the
 // keys that all tests use, against what the headers say of keys and their types.

@@ -24,6 +24,7 @@ var (
 	Claim   = load("claim")
 	Retire  = load("retire")
 	Retry   = load("retry")
+	Prolong = load("prolong")
 )
 
 func load(name string) *redis.Script {

@@ -66,7 +66,7 @@ func instanceFlags() []urfave.Flag {
 		&urfave.DurationFlag{Name: "receipt-keep", EnvVars: []string{"LENDING_RECEIPT_KEEP"}, Category: "Lending", Usage: "how long receipts are kept: a `DURATION` from 10m to 720h; within it a repeated request has no effect", Value: 24 * time.Hour},
 		&urfave.DurationFlag{Name: "fetch-time", EnvVars: []string{"LENDING_FETCH_TIME"}, Category: "Shelving", Usage: "how long this instance takes to fetch a book from the shelves: a `DURATION` from 0s to 10m", Value: 0},
 
-		&urfave.Int64Flag{Name: "log-keep", EnvVars: []string{"LENDING_LOG_KEEP"}, Category: "Logs", Usage: "about how many events the library's log keeps: a `NUMBER` from 1000 on", Value: 1_000_000},
+		&urfave.Int64Flag{Name: "log-keep", EnvVars: []string{"LENDING_LOG_KEEP"}, Category: "Logs", Usage: "about how many entries the library's log keeps, each of up to 16 decisions: a `NUMBER` from 1000 on", Value: 200_000},
 		&urfave.StringFlag{Name: "log-format", EnvVars: []string{"LENDING_LOG_FORMAT"}, Category: "Logs", Usage: "`FORMAT` of this program's own log: text, json, logfmt, or auto: text at a terminal, else logfmt", Value: "auto"},
 		&urfave.StringFlag{Name: "log-level", EnvVars: []string{"LENDING_LOG_LEVEL"}, Category: "Logs", Usage: "`LEVEL` of this program's own log: debug, info, warn or error", Value: "info"},
 	}
