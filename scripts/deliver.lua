@@ -49,14 +49,16 @@ if call('GETRANGE', instance, 0, #token - 1) ~= token then
   return redis.error_reply('FENCED the instance no longer holds its name')
 end
 local ids, last, requests, books = {}, {}, {}, {}
-local arg = 6
-while arg <= #ARGV do
-  ids[#ids + 1] = ARGV[arg]
+local entries, total, arg, args = 0, 0, 6, #ARGV
+while arg <= args do
+  entries = entries + 1
+  ids[entries] = ARGV[arg]
   local count = tonumber(ARGV[arg + 1])
   for i = arg + 2, arg + 2 * count, 2 do
-    requests[#requests + 1], books[#books + 1] = ARGV[i], ARGV[i + 1]
+    total = total + 1
+    requests[total], books[total] = ARGV[i], ARGV[i + 1]
   end
-  arg, last[#ids] = arg + 2 + 2 * count, #books
+  arg, last[entries] = arg + 2 + 2 * count, total
 end
 local pending = {}
 for _, entry in ipairs(call('XPENDING', deliveries, group, ids[1], ids[#ids], 1000000, name)) do
@@ -65,7 +67,6 @@ end
 -- A key of the wrong type must fault now, before the first write.
 call('SCARD', front)
 call('XLEN', stores)
-call('XLEN', events)
 local holders = call('HMGET', loans, unpack(books))
 local orders = call('HMGET', fetching, unpack(books))
 
@@ -75,12 +76,12 @@ local replies, acknowledged, arrived, rings, apart = {}, {}, {}, {}, {}
 local delivered, returned, came = {}, {}, {}
 local first = 1
 for n, id in ipairs(ids) do
-  local given, unwanted, refused, stays = {}, {}, {}, false
+  local here, given, unwanted, refused, stays = pending[id], {}, {}, {}, false
   for i = first, last[n] do
     local request, book, user = requests[i], books[i], holders[i] or ''
     local order = not came[book] and orders[i]
     local word
-    if not pending[id] then
+    if not here then
       word = 'gone'
     elseif order and string.sub(order, 1, #request + 1) == request .. ' ' then
       word = 'delivered'
@@ -104,15 +105,14 @@ for n, id in ipairs(ids) do
       unwanted[#unwanted + 1] = quoted(book)
       refused[#refused + 1] = '["' .. request .. '",' .. quoted(book) .. ',' .. quoted(user) .. ']'
     end
-    replies[#replies + 1] = word
-    replies[#replies + 1] = user
+    replies[2 * i - 1], replies[2 * i] = word, user
   end
   if #given > 0 then delivered[#delivered + 1] = '[' .. table.concat(given, ',') .. ']' end
   if #unwanted > 0 then
     returned[#returned + 1] = '[' .. table.concat(unwanted, ',') .. ']'
     returned[#returned + 1] = '[' .. table.concat(refused, ',') .. ']'
   end
-  if pending[id] and not stays then acknowledged[#acknowledged + 1] = id end
+  if here and not stays then acknowledged[#acknowledged + 1] = id end
   first = last[n] + 1
 end
 

@@ -48,15 +48,17 @@ if call('GETRANGE', instance, 0, #token - 1) ~= token then
 end
 local bays = { unpack(KEYS, 7) }
 local ids, texts, last, requests, books, outs = {}, {}, {}, {}, {}, {}
-local arg = 5
-while arg <= #ARGV do
-  ids[#ids + 1], texts[#texts + 1] = ARGV[arg], ARGV[arg + 2]
+local entries, total, arg, args = 0, 0, 5, #ARGV
+while arg <= args do
+  entries = entries + 1
+  ids[entries], texts[entries] = ARGV[arg], ARGV[arg + 2]
   local count = tonumber(ARGV[arg + 1])
   for i = arg + 3, arg + 1 + 2 * count, 2 do
-    requests[#requests + 1], books[#books + 1] = ARGV[i], ARGV[i + 1]
-    outs[#books] = call('HEXISTS', bays[#books], ARGV[i + 1]) == 1
+    total = total + 1
+    requests[total], books[total] = ARGV[i], ARGV[i + 1]
+    outs[total] = call('HEXISTS', bays[total], ARGV[i + 1]) == 1
   end
-  arg, last[#ids] = arg + 3 + 2 * count, #books
+  arg, last[entries] = arg + 3 + 2 * count, total
 end
 local pending = {}
 for _, entry in ipairs(call('XPENDING', fetches, group, ids[1], ids[#ids], 1000000, name)) do
@@ -67,7 +69,6 @@ if not string.match(call('GET', away) or '0', '^%-?%d+$') then
   return redis.error_reply('ERR what is away is counted by a number')
 end
 call('XLEN', deliveries)
-call('XLEN', events)
 local waits = call('HMGET', awaited, unpack(books))
 
 -- Decide.
@@ -75,19 +76,19 @@ local function quoted(text) return '"' .. string.gsub(text, '["\\]', '\\%0') .. 
 local function order(request, book) return '["' .. request .. '",' .. quoted(book) .. ']' end
 local replies, acknowledged, left, noted, apart = {}, {}, {}, {}, {}
 local fetched, waiting, out, awaited_by = {}, {}, {}, {}
-local first = 1
+local leaves, first = 0, 1
 for n, id in ipairs(ids) do
-  local got, late, stays = {}, {}, false
+  local here, before, late, stays = pending[id], leaves, {}, false
   for i = first, last[n] do
     local request, book = requests[i], books[i]
     local word
-    if not pending[id] then
+    if not here then
       word = 'gone'
     elseif not (outs[i] or out[book]) then
       word = 'fetched'
       out[book] = true
-      left[#left + 1] = i
-      got[#got + 1] = i
+      leaves = leaves + 1
+      left[leaves] = i
     elseif not (waits[i] or awaited_by[book]) then
       word = 'awaited'
       awaited_by[book] = request
@@ -102,14 +103,15 @@ for n, id in ipairs(ids) do
     end
     replies[i] = word
   end
-  if #got == last[n] - first + 1 then
+  if leaves - before == last[n] - first + 1 then
     fetched[#fetched + 1] = texts[n]
-  elseif #got > 0 then
-    for k, i in ipairs(got) do got[k] = order(requests[i], books[i]) end
-    fetched[#fetched + 1] = '[' .. table.concat(got, ',') .. ']'
+  elseif leaves > before then
+    local some = {}
+    for k = before + 1, leaves do some[#some + 1] = order(requests[left[k]], books[left[k]]) end
+    fetched[#fetched + 1] = '[' .. table.concat(some, ',') .. ']'
   end
   if #late > 0 then waiting[#waiting + 1] = '[' .. table.concat(late, ',') .. ']' end
-  if pending[id] and not stays then acknowledged[#acknowledged + 1] = id end
+  if here and not stays then acknowledged[#acknowledged + 1] = id end
   first = last[n] + 1
 end
 
@@ -123,7 +125,7 @@ for _, orders in ipairs(waiting) do
   call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'awaited', 'by', name, 'orders', orders)
 end
 for _, i in ipairs(left) do call('HSET', bays[i], books[i], '') end
-if #left > 0 then call('INCRBY', away, #left) end
+if leaves > 0 then call('INCRBY', away, leaves) end
 if #noted > 0 then call('HSET', awaited, unpack(noted)) end
 for _, orders in ipairs(apart) do call('XADD', fetches, '*', 'orders', orders) end
 if #acknowledged > 0 then call('XACK', fetches, group, unpack(acknowledged)) end

@@ -127,11 +127,12 @@ end
 -- A loan that ends counts for the book's demand, the logarithm of its loans, each
 -- weighing twice as much as one demand_half loans before it. So counters age without
 -- ever being touched. Of a large batch every stride-th book is counted, for as many.
-local value, counted = {}, {}
+local value, counted, known = {}, {}, {}
 if #brought > 0 then
   local stride = math.ceil(#brought / 32)
   for i, old in ipairs(call('HMGET', demand, unpack(brought))) do
     old = tonumber(old or nil)
+    known[brought[i]] = old
     if i % stride == 0 then
       local now = age + math.log(stride)
       old = old and math.max(old, now) + math.log(1 + math.exp(-math.abs(old - now))) or now
@@ -146,14 +147,15 @@ end
 -- 1,000 books more than came back. A front storage that is large is not searched:
 -- the lowest of a sample are low enough.
 local surplus = math.min(stored + #brought - front_max, #brought + 1000)
-local left_front, shelved, staying = {}, {}, brought
+local left_front, shelved, forgotten, staying = {}, {}, {}, brought
 if #brought > 0 and surplus > 0 then
   local pool, values = {}, {}
   for i, book in ipairs(brought) do pool[i] = book end
   local sample = call('SRANDMEMBER', front, math.min(4000, math.max(32, 4 * surplus)))
   if #sample > 0 then
     for i, old in ipairs(call('HMGET', demand, unpack(sample))) do
-      value[sample[i]] = tonumber(old or nil) or -1
+      known[sample[i]] = tonumber(old or nil)
+      value[sample[i]] = known[sample[i]] or -1
       pool[#pool + 1] = sample[i]
     end
   end
@@ -173,6 +175,7 @@ if #brought > 0 and surplus > 0 then
     if goes then
       shelved[#shelved + 1] = book
       counted[book] = nil
+      if known[book] then forgotten[#forgotten + 1] = book end
       if i > #brought then left_front[#left_front + 1] = book end
     elseif i <= #brought then
       staying[#staying + 1] = book
@@ -218,8 +221,8 @@ if #brought > 0 then
   call('SET', clock, string.format('%.17g', age))
 end
 if #left_front > 0 then call('SREM', front, unpack(left_front)) end
+if #forgotten > 0 then call('HDEL', demand, unpack(forgotten)) end
 if #shelved > 0 then
-  call('HDEL', demand, unpack(shelved))
   local share = math.min(16, math.ceil(#shelved / 16))
   for from = 1, #shelved, share do
     local quoted = {}

@@ -44,15 +44,17 @@ if call('GETRANGE', instance, 0, #token - 1) ~= token then
 end
 local bays = { unpack(KEYS, 7) }
 local ids, texts, last, books, outs = {}, {}, {}, {}, {}
-local arg = 5
-while arg <= #ARGV do
-  ids[#ids + 1], texts[#texts + 1] = ARGV[arg], ARGV[arg + 2]
+local entries, total, arg, args = 0, 0, 5, #ARGV
+while arg <= args do
+  entries = entries + 1
+  ids[entries], texts[entries] = ARGV[arg], ARGV[arg + 2]
   local count = tonumber(ARGV[arg + 1])
   for i = arg + 3, arg + 2 + count do
-    books[#books + 1] = ARGV[i]
-    outs[#books] = call('HEXISTS', bays[#books], ARGV[i]) == 1
+    total = total + 1
+    books[total] = ARGV[i]
+    outs[total] = call('HEXISTS', bays[total], ARGV[i]) == 1
   end
-  arg, last[#ids] = arg + 3 + count, #books
+  arg, last[entries] = arg + 3 + count, total
 end
 local pending = {}
 for _, entry in ipairs(call('XPENDING', stores, group, ids[1], ids[#ids], 1000000, name)) do
@@ -63,7 +65,6 @@ if not string.match(call('GET', away) or '0', '^%-?%d+$') then
   return redis.error_reply('ERR what is away is counted by a number')
 end
 call('XLEN', deliveries)
-call('XLEN', events)
 local waits = call('HMGET', awaited, unpack(books))
 
 -- Decide.
@@ -71,13 +72,13 @@ local function quoted(text) return '"' .. string.gsub(text, '["\\]', '\\%0') .. 
 local function order(request, book) return '["' .. request .. '",' .. quoted(book) .. ']' end
 local replies, acknowledged, back, passed, apart = {}, {}, {}, {}, {}
 local stored, handed, settled = {}, {}, {}
-local first = 1
+local come, first = 0, 1
 for n, id in ipairs(ids) do
-  local put, given, stays = {}, {}, false
+  local here, before, given, stays = pending[id], come, {}, false
   for i = first, last[n] do
     local book = books[i]
     local word
-    if not pending[id] then
+    if not here then
       word = 'gone'
     elseif outs[i] and waits[i] and not settled[book] then
       word = 'handed_on'
@@ -87,8 +88,8 @@ for n, id in ipairs(ids) do
     elseif outs[i] and settled[book] ~= 'in' then
       word = 'stored'
       settled[book] = 'in'
-      back[#back + 1] = i
-      put[#put + 1] = quoted(book)
+      come = come + 1
+      back[come] = i
     elseif last[n] == first then
       word, stays = 'conflict', true
     else
@@ -97,13 +98,15 @@ for n, id in ipairs(ids) do
     end
     replies[i] = word
   end
-  if #put == last[n] - first + 1 then
+  if come - before == last[n] - first + 1 then
     stored[#stored + 1] = texts[n]
-  elseif #put > 0 then
-    stored[#stored + 1] = '[' .. table.concat(put, ',') .. ']'
+  elseif come > before then
+    local some = {}
+    for k = before + 1, come do some[#some + 1] = quoted(books[back[k]]) end
+    stored[#stored + 1] = '[' .. table.concat(some, ',') .. ']'
   end
   if #given > 0 then handed[#handed + 1] = '[' .. table.concat(given, ',') .. ']' end
-  if pending[id] and not stays then acknowledged[#acknowledged + 1] = id end
+  if here and not stays then acknowledged[#acknowledged + 1] = id end
   first = last[n] + 1
 end
 
@@ -118,7 +121,7 @@ for _, text in ipairs(stored) do
 end
 if #passed > 0 then call('HDEL', awaited, unpack(passed)) end
 for _, i in ipairs(back) do call('HDEL', bays[i], books[i]) end
-if #back > 0 then call('DECRBY', away, #back) end
+if come > 0 then call('DECRBY', away, come) end
 for _, text in ipairs(apart) do call('XADD', stores, '*', 'books', text) end
 if #acknowledged > 0 then call('XACK', stores, group, unpack(acknowledged)) end
 
