@@ -130,17 +130,16 @@ if #noted > 0 then call('HSET', awaited, unpack(noted)) end
 for _, orders in ipairs(apart) do call('XADD', fetches, '*', 'orders', orders) end
 if #acknowledged > 0 then call('XACK', fetches, group, unpack(acknowledged)) end
 
--- Trim to what is still needed: nothing, where all was read and nothing is pending;
--- else the oldest pending entry and all after it, or all after the last one read.
+-- Trim to what is still needed: the oldest pending entry and all after it, or,
+-- where nothing is pending, all after the last one delivered. (The group's lag would
+-- tell sooner that nothing is left, but after deletions Redis may estimate it.)
 for _, info in ipairs(call('XINFO', 'GROUPS', fetches)) do
   for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
-  if info.name == group and info.pending == 0 and info.lag == 0 then
-    call('XTRIM', fetches, 'MAXLEN', 0)
-  elseif info.name == group and info.pending == 0 then
+  if info.name == group and info.pending > 0 then
+    call('XTRIM', fetches, 'MINID', call('XPENDING', fetches, group)[2])
+  elseif info.name == group then
     call('XDEL', fetches, info['last-delivered-id'])
     call('XTRIM', fetches, 'MINID', info['last-delivered-id'])
-  elseif info.name == group then
-    call('XTRIM', fetches, 'MINID', call('XPENDING', fetches, group)[2])
   end
 end
 return replies

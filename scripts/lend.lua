@@ -189,17 +189,16 @@ for n = 1, entries do
 end
 call('XACK', requests, group, unpack(ids))
 
--- Trim to what is still needed: nothing, where all was read and nothing is pending;
--- else the oldest pending entry and all after it, or all after the last one read.
+-- Trim to what is still needed: the oldest pending entry and all after it, or,
+-- where nothing is pending, all after the last one delivered. (The group's lag would
+-- tell sooner that nothing is left, but after deletions Redis may estimate it.)
 for _, info in ipairs(call('XINFO', 'GROUPS', requests)) do
   for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
-  if info.name == group and info.pending == 0 and info.lag == 0 then
-    call('XTRIM', requests, 'MAXLEN', 0)
-  elseif info.name == group and info.pending == 0 then
+  if info.name == group and info.pending > 0 then
+    call('XTRIM', requests, 'MINID', call('XPENDING', requests, group)[2])
+  elseif info.name == group then
     call('XDEL', requests, info['last-delivered-id'])
     call('XTRIM', requests, 'MINID', info['last-delivered-id'])
-  elseif info.name == group then
-    call('XTRIM', requests, 'MINID', call('XPENDING', requests, group)[2])
   end
 end
 return replies

@@ -241,17 +241,16 @@ for n = 1, entries do
 end
 call('XACK', returns, group, unpack(ids))
 
--- Trim to what is still needed: nothing, where all was read and nothing is pending;
--- else the oldest pending entry and all after it, or all after the last one read.
+-- Trim to what is still needed: the oldest pending entry and all after it, or,
+-- where nothing is pending, all after the last one delivered. (The group's lag would
+-- tell sooner that nothing is left, but after deletions Redis may estimate it.)
 for _, info in ipairs(call('XINFO', 'GROUPS', returns)) do
   for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
-  if info.name == group and info.pending == 0 and info.lag == 0 then
-    call('XTRIM', returns, 'MAXLEN', 0)
-  elseif info.name == group and info.pending == 0 then
+  if info.name == group and info.pending > 0 then
+    call('XTRIM', returns, 'MINID', call('XPENDING', returns, group)[2])
+  elseif info.name == group then
     call('XDEL', returns, info['last-delivered-id'])
     call('XTRIM', returns, 'MINID', info['last-delivered-id'])
-  elseif info.name == group then
-    call('XTRIM', returns, 'MINID', call('XPENDING', returns, group)[2])
   end
 end
 return replies

@@ -125,17 +125,16 @@ if come > 0 then call('DECRBY', away, come) end
 for _, text in ipairs(apart) do call('XADD', stores, '*', 'books', text) end
 if #acknowledged > 0 then call('XACK', stores, group, unpack(acknowledged)) end
 
--- Trim to what is still needed: nothing, where all was read and nothing is pending;
--- else the oldest pending entry and all after it, or all after the last one read.
+-- Trim to what is still needed: the oldest pending entry and all after it, or,
+-- where nothing is pending, all after the last one delivered. (The group's lag would
+-- tell sooner that nothing is left, but after deletions Redis may estimate it.)
 for _, info in ipairs(call('XINFO', 'GROUPS', stores)) do
   for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
-  if info.name == group and info.pending == 0 and info.lag == 0 then
-    call('XTRIM', stores, 'MAXLEN', 0)
-  elseif info.name == group and info.pending == 0 then
+  if info.name == group and info.pending > 0 then
+    call('XTRIM', stores, 'MINID', call('XPENDING', stores, group)[2])
+  elseif info.name == group then
     call('XDEL', stores, info['last-delivered-id'])
     call('XTRIM', stores, 'MINID', info['last-delivered-id'])
-  elseif info.name == group then
-    call('XTRIM', stores, 'MINID', call('XPENDING', stores, group)[2])
   end
 end
 return replies
