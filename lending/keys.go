@@ -20,9 +20,11 @@ func (k keys) fetching() string { return k.Key("lending:fetching") }
 // front is a SET of the books in front storage.
 func (k keys) front() string { return k.Key("lending:front") }
 
-// demand is a HASH: book → the logarithm of how often it was lent, aged. It is
-// known of books that stand in front storage or were lent from there.
+// demand is a HASH: book → the logarithm of how often it was lent, aged.
 func (k keys) demand() string { return k.Key("lending:demand") }
+
+// faded is a HASH, what demand was before it had so many books that it began anew.
+func (k keys) faded() string { return k.Key("lending:demand:faded") }
 
 // clock is a STRING, a number that grows with every loan that ends: the time by
 // which demand ages.

@@ -30,6 +30,10 @@ type Config struct {
 const (
 	demandHalfPerPlace = 50
 	demandHalfMin      = 1000
+	// demandPerPlace is for how many books demand is noted, for each place in front
+	// storage but at least demandMin, before older notes fade.
+	demandPerPlace = 10
+	demandMin      = 1000
 )
 
 // A Service is the lending service, as one instance runs it.
@@ -83,12 +87,12 @@ func (s *Service) Lend(ctx context.Context, batch []stream.Entry) ([]stream.Reje
 // cannot be understood.
 func (s *Service) Return(ctx context.Context, batch []stream.Entry) ([]stream.Rejection, error) {
 	return s.decide(ctx, Return, batch, scripts.Return, []string{
-		s.config.Instance.Key(), s.keys.Returns(), s.keys.loans(), s.keys.fetching(), s.keys.front(), s.keys.demand(), s.keys.clock(),
+		s.config.Instance.Key(), s.keys.Returns(), s.keys.loans(), s.keys.fetching(), s.keys.front(), s.keys.demand(), s.keys.faded(), s.keys.clock(),
 		s.keys.receipts(), s.keys.olderReceipts(), s.keys.page(), s.keys.Stores(), s.keys.Events(),
-	}, s.config.FrontMax, max(demandHalfMin, demandHalfPerPlace*s.config.FrontMax))
+	}, s.config.FrontMax, max(demandHalfMin, demandHalfPerPlace*s.config.FrontMax), max(demandMin, demandPerPlace*s.config.FrontMax))
 }
 
-// decide reads a batch's orders and has a script decide them by two of its terms,
+// decide reads a batch's orders and has a script decide them by its terms,
 // in as few calls as the script can carry. Orders that an earlier call decided are
 // repeats in the next.
 func (s *Service) decide(ctx context.Context, action Action, batch []stream.Entry, script *redis.Script, fixed []string, terms ...any) ([]stream.Rejection, error) {
@@ -102,8 +106,8 @@ func (s *Service) decide(ctx context.Context, action Action, batch []stream.Entr
 			return nil
 		}
 		keys := append(make([]string, 0, len(fixed)+len(orders)), fixed...)
-		args := append(make([]any, 0, 9+6*len(orders)+books), batch[0].Token, s.config.Instance.Name(), library.Lending, terms[0], terms[1],
-			s.config.ReceiptTTL.Milliseconds(), s.config.LogMax, s.keys.bells(), len(orders))
+		args := append(make([]any, 0, 10+6*len(orders)+books), batch[0].Token, s.config.Instance.Name(), library.Lending)
+		args = append(append(args, terms...), s.config.ReceiptTTL.Milliseconds(), s.config.LogMax, s.keys.bells(), len(orders))
 		for _, column := range []func(placed) any{
 			func(o placed) any { return o.entry.ID },
 			func(o placed) any { return o.ID },

@@ -45,7 +45,7 @@ var examples = map[string]example{
 		call: takeBack(1, by("ann", "r1", "geb", "alice").rung("b1"), by("bob", "r2", "dune")),
 		start: state{
 			"returns": given(2), "loans": hash{"geb": "ann", "alice": "ann", "dune": "bob"}, "fetching": hash{"emma": "r0 "},
-			"front": setOf("z", "y"), "demand": weights{"geb": 3, "z": 2}, "clock": 3.0, "stores": record, "events": record,
+			"front": setOf("z", "y"), "demand": weights{"geb": 3, "z": 2}, "faded": weights{"y": 1}, "clock": 3.0, "stores": record, "events": record,
 			"page": nil, "receipts": hash{"r8": "a receipt"}, "older": hash{"r9": "an older one"},
 			"card:ann": hash{"geb": "20001", "alice": "20001"}, "card:bob": hash{"dune": "20001"},
 		},

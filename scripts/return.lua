@@ -10,24 +10,26 @@
 -- KEYS[4]  fetching  HASH    book -> "request bell", for books on their way from the shelves
 -- KEYS[5]  front     SET     the books in front storage
 -- KEYS[6]  demand    HASH    book -> the logarithm of how often it was lent, aged
--- KEYS[7]  clock     STRING  by which demand ages: every loan that ends moves it by ln 2 / demand_half
--- KEYS[8]  receipts  HASH    request -> receipt, this page
--- KEYS[9]  older     HASH    request -> receipt, the page before
--- KEYS[10] page      STRING  stands as long as this page is not full
--- KEYS[11] stores    STREAM  the shelving service's inbox for books to put away
--- KEYS[12] events    STREAM  the log
--- KEYS[13...] for each entry: its user's card (HASH book -> due_ms and, in its last four digits, loan_days)
+-- KEYS[7]  faded     HASH    the same, of books that were counted longer ago
+-- KEYS[8]  clock     STRING  by which demand ages: every loan that ends moves it by ln 2 / demand_half
+-- KEYS[9]  receipts  HASH    request -> receipt, this page
+-- KEYS[10] older     HASH    request -> receipt, the page before
+-- KEYS[11] page      STRING  stands as long as this page is not full
+-- KEYS[12] stores    STREAM  the shelving service's inbox for books to put away
+-- KEYS[13] events    STREAM  the log
+-- KEYS[14...] for each entry: its user's card (HASH book -> due_ms and, in its last four digits, loan_days)
 --
 -- ARGV[1] token        the token in the instance's lock
 -- ARGV[2] name         the instance's name
 -- ARGV[3] group        the group that reads the inbox
 -- ARGV[4] front_max    how many books front storage has room for
 -- ARGV[5] demand_half  after how many loans a loan counts half
--- ARGV[6] receipt_ms   how long a receipt is kept at least
--- ARGV[7] log_max      about how many entries the log keeps
--- ARGV[8] bells        the prefix of the channels on which receipts are rung
--- ARGV[9] entries      how many entries there are
--- ARGV[10...] for all entries, one kind after the other: the entry ids, request ids,
+-- ARGV[6] demand_max   for how many books demand is noted before older notes fade
+-- ARGV[7] receipt_ms   how long a receipt is kept at least
+-- ARGV[8] log_max      about how many entries the log keeps
+-- ARGV[9] bells        the prefix of the channels on which receipts are rung
+-- ARGV[10] entries      how many entries there are
+-- ARGV[11...] for all entries, one kind after the other: the entry ids, request ids,
 --         users, bells ("" for none), slips (with what a receipt begins: the order as
 --         a JSON object, still open), numbers of books; then the books of all, each
 --         once an entry; at most 2,000 books a call
@@ -44,35 +46,37 @@ local loans = KEYS[3]
 local fetching = KEYS[4]
 local front = KEYS[5]
 local demand = KEYS[6]
-local clock = KEYS[7]
-local receipts = KEYS[8]
-local older = KEYS[9]
-local page = KEYS[10]
-local stores = KEYS[11]
-local events = KEYS[12]
+local faded = KEYS[7]
+local clock = KEYS[8]
+local receipts = KEYS[9]
+local older = KEYS[10]
+local page = KEYS[11]
+local stores = KEYS[12]
+local events = KEYS[13]
 local token = ARGV[1]
 local name = ARGV[2]
 local group = ARGV[3]
 local front_max = tonumber(ARGV[4])
 local demand_half = tonumber(ARGV[5])
-local receipt_ms = tonumber(ARGV[6])
-local log_max = ARGV[7]
-local bells = ARGV[8]
-local entries = tonumber(ARGV[9])
+local demand_max = tonumber(ARGV[6])
+local receipt_ms = tonumber(ARGV[7])
+local log_max = ARGV[8]
+local bells = ARGV[9]
+local entries = tonumber(ARGV[10])
 
 -- Read.
 local call = redis.call
 if call('GETRANGE', instance, 0, #token - 1) ~= token then
   return redis.error_reply('FENCED the instance no longer holds its name')
 end
-local cards = { unpack(KEYS, 13) }
-local ids = { unpack(ARGV, 10, 9 + entries) }
-local requested = { unpack(ARGV, 10 + entries, 9 + 2 * entries) }
-local users = { unpack(ARGV, 10 + 2 * entries, 9 + 3 * entries) }
-local rung = { unpack(ARGV, 10 + 3 * entries, 9 + 4 * entries) }
-local slips = { unpack(ARGV, 10 + 4 * entries, 9 + 5 * entries) }
-local counts = { unpack(ARGV, 10 + 5 * entries, 9 + 6 * entries) }
-local books = { unpack(ARGV, 10 + 6 * entries) }
+local cards = { unpack(KEYS, 14) }
+local ids = { unpack(ARGV, 11, 10 + entries) }
+local requested = { unpack(ARGV, 11 + entries, 10 + 2 * entries) }
+local users = { unpack(ARGV, 11 + 2 * entries, 10 + 3 * entries) }
+local rung = { unpack(ARGV, 11 + 3 * entries, 10 + 4 * entries) }
+local slips = { unpack(ARGV, 11 + 4 * entries, 10 + 5 * entries) }
+local counts = { unpack(ARGV, 11 + 5 * entries, 10 + 6 * entries) }
+local books = { unpack(ARGV, 11 + 6 * entries) }
 -- A key of the wrong type must fault before the first write, which is to the log.
 call('XPENDING', returns, group)
 for n = 1, entries do call('HLEN', cards[n]) end
@@ -127,18 +131,23 @@ end
 -- A loan that ends counts for the book's demand, the logarithm of its loans, each
 -- weighing twice as much as one demand_half loans before it. So counters age without
 -- ever being touched. Of a large batch every stride-th book is counted, for as many.
-local value, counted, known = {}, {}, {}
+local value, noted = {}, {}
+local fades = call('EXISTS', faded) == 1
+local function look(names)
+  local found = call('HMGET', demand, unpack(names))
+  local earlier = fades and call('HMGET', faded, unpack(names)) or {}
+  for i, book in ipairs(names) do value[book] = tonumber(found[i] or earlier[i] or -1) end
+end
 if #brought > 0 then
+  look(brought)
   local stride = math.ceil(#brought / 32)
-  for i, old in ipairs(call('HMGET', demand, unpack(brought))) do
-    old = tonumber(old or nil)
-    known[brought[i]] = old
+  for i, book in ipairs(brought) do
     if i % stride == 0 then
-      local now = age + math.log(stride)
-      old = old and math.max(old, now) + math.log(1 + math.exp(-math.abs(old - now))) or now
-      counted[brought[i]] = string.format('%.6f', old)
+      local old, now = value[book], age + math.log(stride)
+      value[book] = old < 0 and now or math.max(old, now) + math.log(1 + math.exp(-math.abs(old - now)))
+      noted[#noted + 1] = book
+      noted[#noted + 1] = string.format('%.6f', value[book])
     end
-    value[brought[i]] = old or -1
     age = age + math.log(2) / demand_half
   end
 end
@@ -147,18 +156,13 @@ end
 -- 1,000 books more than came back. A front storage that is large is not searched:
 -- the lowest of a sample are low enough.
 local surplus = math.min(stored + #brought - front_max, #brought + 1000)
-local left_front, shelved, forgotten, staying = {}, {}, {}, brought
+local left_front, shelved, staying = {}, {}, brought
 if #brought > 0 and surplus > 0 then
   local pool, values = {}, {}
   for i, book in ipairs(brought) do pool[i] = book end
   local sample = call('SRANDMEMBER', front, math.min(4000, math.max(32, 4 * surplus)))
-  if #sample > 0 then
-    for i, old in ipairs(call('HMGET', demand, unpack(sample))) do
-      known[sample[i]] = tonumber(old or nil)
-      value[sample[i]] = known[sample[i]] or -1
-      pool[#pool + 1] = sample[i]
-    end
-  end
+  if #sample > 0 then look(sample) end
+  for _, book in ipairs(sample) do pool[#pool + 1] = book end
   for i, book in ipairs(pool) do values[i] = value[book] end
   table.sort(values)
   local limit, ties = values[surplus], surplus
@@ -174,8 +178,6 @@ if #brought > 0 and surplus > 0 then
     end
     if goes then
       shelved[#shelved + 1] = book
-      counted[book] = nil
-      if known[book] then forgotten[#forgotten + 1] = book end
       if i > #brought then left_front[#left_front + 1] = book end
     elseif i <= #brought then
       staying[#staying + 1] = book
@@ -212,16 +214,14 @@ if #brought > 0 then
     at = at + count
   end
   if #staying > 0 then call('SADD', front, unpack(staying)) end
-  local asked = {}
-  for book, text in pairs(counted) do
-    asked[#asked + 1] = book
-    asked[#asked + 1] = text
+  call('HSET', demand, unpack(noted))
+  if call('HLEN', demand) > demand_max then
+    call('UNLINK', faded)
+    call('RENAME', demand, faded)
   end
-  if #asked > 0 then call('HSET', demand, unpack(asked)) end
   call('SET', clock, string.format('%.17g', age))
 end
 if #left_front > 0 then call('SREM', front, unpack(left_front)) end
-if #forgotten > 0 then call('HDEL', demand, unpack(forgotten)) end
 if #shelved > 0 then
   local share = math.min(16, math.ceil(#shelved / 16))
   for from = 1, #shelved, share do

@@ -25,9 +25,9 @@ func takeBack(frontMax int, orders ...order) call { return takeBackAging(1, fron
 func takeBackAging(demandHalf, frontMax int, orders ...order) call {
 	keys, args := place("return",
 		[]string{
-			"instance", "returns", "loans", "fetching", "front", "demand", "clock", "receipts", "older", "page", "stores", "events",
+			"instance", "returns", "loans", "fetching", "front", "demand", "faded", "clock", "receipts", "older", "page", "stores", "events",
 		},
-		[]any{secret, worker, group, frontMax, demandHalf, weekMS, logMax, bells},
+		[]any{secret, worker, group, frontMax, demandHalf, demandMax, weekMS, logMax, bells},
 		orders)
 	return call{scripts.Return, keys, args}
 }
@@ -134,12 +134,12 @@ func TestReturningEndsLoansOneAfterAnother(t *testing.T) {
 			},
 		}},
 		{frontMax: 0, decision: decision{
-			name:   "without any front storage a book goes to the shelves, and the demand for it is forgotten",
+			name:   "without any front storage a book goes to the shelves, and the demand for it is remembered",
 			start:  lentToAnn.with(state{"demand": weights{"geb": 7, "alice": 1}}),
 			orders: []order{geb},
 			want:   []string{"returned returned"},
 			end: state{
-				"stores": entries(putAway("geb")), "events": entries(shelved("geb")), "demand": weights{"alice": 1}, "clock": 2.0,
+				"stores": entries(putAway("geb")), "events": entries(shelved("geb")), "demand": weights{"geb": 7 + 1, "alice": 1}, "clock": 2.0,
 			},
 		}},
 		{frontMax: 1, decision: decision{
@@ -148,7 +148,7 @@ func TestReturningEndsLoansOneAfterAnother(t *testing.T) {
 			orders: []order{geb},
 			want:   []string{"returned returned"},
 			end: state{
-				"demand": weights{"geb": 3 + 1}, "clock": 2.0, "front": setOf("geb"),
+				"demand": weights{"geb": 3 + 1, "alice": 2}, "clock": 2.0, "front": setOf("geb"),
 				"stores": entries(putAway("alice")), "events": entries(shelved("alice")),
 			},
 		}},
@@ -158,7 +158,7 @@ func TestReturningEndsLoansOneAfterAnother(t *testing.T) {
 			orders: []order{geb},
 			want:   []string{"returned returned"},
 			end: state{
-				"demand": weights{"geb": 3 + 2}, "clock": 4.0, "front": setOf("geb"),
+				"demand": weights{"geb": 3 + 2, "alice": 4}, "clock": 4.0, "front": setOf("geb"),
 				"stores": entries(putAway("alice")), "events": entries(shelved("alice")),
 			},
 		}},
@@ -168,7 +168,7 @@ func TestReturningEndsLoansOneAfterAnother(t *testing.T) {
 			orders: []order{geb},
 			want:   []string{"returned returned"},
 			end: state{
-				"demand": weights{"alice": 4}, "clock": 2.0, "front": setOf("alice"),
+				"demand": weights{"geb": 2 + 1, "alice": 4}, "clock": 2.0, "front": setOf("alice"),
 				"stores": entries(putAway("geb")), "events": entries(shelved("geb")),
 			},
 		}},
@@ -199,7 +199,7 @@ func TestReturningEndsLoansOneAfterAnother(t *testing.T) {
 			orders: []order{by("ann", "r1", "a", "b"), by("bob", "r2", "c")},
 			want:   []string{"returned returned returned", "returned returned"},
 			end: state{
-				"demand": weights{"a": 9 + 1, "c": 7 + 4, "d": 8}, "clock": 8.0, "front": setOf("a", "d", "c"),
+				"demand": weights{"a": 9 + 1, "b": 2 + 2, "c": 7 + 4, "d": 8, "e": 5, "f": 1}, "clock": 8.0, "front": setOf("a", "d", "c"),
 				"stores": entries(entry{"1-0", "books", `["z"]`}, putAway("f"), putAway("b"), putAway("e")),
 				"events": entries(shelved("f"), shelved("b"), shelved("e")),
 			},
@@ -211,7 +211,7 @@ func TestReturningEndsLoansOneAfterAnother(t *testing.T) {
 			orders: []order{geb},
 			want:   []string{"returned returned"},
 			end: state{
-				"demand": weights{"geb": 9 + 1}, "clock": 2.0, "front": setOf("geb"),
+				"demand": weights{"geb": 9 + 1, "a": 1, "b": 2, "c": 3}, "clock": 2.0, "front": setOf("geb"),
 				"stores": entries(putAway("a"), putAway("b"), putAway("c")),
 				"events": entries(shelved("a"), shelved("b"), shelved("c")),
 			},
@@ -287,7 +287,7 @@ func TestNamesComeBackAsTheyAre(t *testing.T) {
 				start:  state{"loans": hash{name: name}, "card:" + name: hash{name: "20000001"}},
 				orders: []order{odd},
 				want:   []string{"partial returned not_yours"},
-				end:    state{"stores": entries(putAway(name)), "events": entries(shelved(name)), "clock": 2.0},
+				end:    state{"stores": entries(putAway(name)), "events": entries(shelved(name)), "demand": weights{name: 1}, "clock": 2.0},
 			}
 			b.run(t, []test{d.test("returns", takeBack(0, odd))})
 		}
@@ -385,9 +385,8 @@ func TestAReturnMovesAtMostAThousandBooksMoreThanCameBack(t *testing.T) {
 		b.start(t, lentTo("ann", "geb", "dune").with(state{"front": setOf(front...), "demand": demand}))
 		must(b.do(t, takeBack(20, by("ann", "r1", "geb", "dune"))))(t)
 		after := b.state(t, span{})
-		want, left := setOf(front[1000:]...), maps.Clone(demand)
-		maps.DeleteFunc(left, func(book string, _ weight) bool { return !want[book] })
-		if diff := cmp.Diff([]any{want, left}, []any{after["front"], after["demand"]}, alike); diff != "" {
+		demand["geb"], demand["dune"] = 1, 2
+		if diff := cmp.Diff([]any{setOf(front[1000:]...), demand}, []any{after["front"], after["demand"]}, alike); diff != "" {
 			t.Errorf("front storage and demand (-want +got):\n%s", diff)
 		}
 		gone := slices.Concat(b.moved(t, "stores", "books")...)
@@ -411,9 +410,6 @@ func TestOfBooksInEqualDemandAnyMayLeave(t *testing.T) {
 		}
 		if diff := cmp.Diff(setOf("a", "b", "c", "d", "high"), setOf(slices.Concat(gone, front)...)); diff != "" {
 			t.Errorf("books (-want +got):\n%s", diff)
-		}
-		if diff := cmp.Diff(after["front"], setOf(slices.Collect(maps.Keys(after["demand"].(weights)))...)); diff != "" {
-			t.Errorf("books in front storage, and books whose demand is known (-front +demand):\n%s", diff)
 		}
 	})
 }
@@ -534,31 +530,46 @@ func TestAnOldFavouriteIsOvertakenByFewerLoansThatAreNewer(t *testing.T) {
 	})
 }
 
-// TestDemandIsKnownOfNoBookOnTheShelves has books come back at random, and wants
-// the demand to be known of those only that stand in front storage.
-func TestDemandIsKnownOfNoBookOnTheShelves(t *testing.T) {
+// TestOlderNotesOfDemandFade has demand noted of two books at most.
+func TestOlderNotesOfDemandFade(t *testing.T) {
 	onBoth(t, func(t *testing.T, b *bench) {
-		b.start(t, state{"returns": given(1)})
-		all := numbered("book", 60)
-		for round := range 12 {
-			var back []string
-			for i, book := range all {
-				if in := must(b.rdb.SIsMember(t.Context(), "front", book).Result())(t); (i+round)%(2+round%4) == 0 && !in {
-					back = append(back, book)
+		back := func(start state, books ...string) state {
+			t.Helper()
+			c := takeBackAging(1, 20, by("ann", "r1", books...))
+			for i, arg := range c.args {
+				if arg == demandMax {
+					c.args[i] = 2
 				}
 			}
-			loans := lentTo("ann", back...)
-			b.put(t, "loans", loans["loans"])
-			b.put(t, "card:ann", loans["card:ann"])
-			must(b.do(t, takeBackAging(10, 12, by("ann", fmt.Sprint("r", round), back...))))(t)
-			front := setOf(must(b.rdb.SMembers(t.Context(), "front").Result())(t)...)
-			for _, book := range must(b.rdb.HKeys(t.Context(), "demand").Result())(t) {
-				if !front[book] {
-					t.Fatalf("round %d: the demand for %s is known, which is on the shelves", round, book)
-				}
-			}
-			if len(front) != 12 {
-				t.Fatalf("round %d: %d books stand in front storage, want 12", round, len(front))
+			b.start(t, lentTo("ann", books...).with(start))
+			must(b.do(t, c))(t)
+			after := b.state(t, span{})
+			return state{"demand": after["demand"], "faded": after["faded"]}
+		}
+		for name, test := range map[string]struct {
+			start state
+			books []string
+			want  state
+		}{
+			"as many as may be": {
+				state{"demand": weights{"a": 3}, "faded": weights{"z": 9}}, []string{"b"},
+				state{"demand": weights{"a": 3, "b": 1}, "faded": weights{"z": 9}},
+			},
+			"one too many": {
+				state{"demand": weights{"a": 3, "b": 4}, "faded": weights{"z": 9}}, []string{"c"},
+				state{"demand": nil, "faded": weights{"a": 3, "b": 4, "c": 1}},
+			},
+			"a faded note counts, and is noted anew": {
+				state{"demand": weights{"b": 4}, "faded": weights{"a": 3, "z": 9}}, []string{"a"},
+				state{"demand": weights{"a": 3 + 1, "b": 4}, "faded": weights{"a": 3, "z": 9}},
+			},
+			"a newer note counts before a faded one": {
+				state{"demand": weights{"a": 5}, "faded": weights{"a": 3}}, []string{"a"},
+				state{"demand": weights{"a": 5 + 1}, "faded": weights{"a": 3}},
+			},
+		} {
+			if diff := cmp.Diff(test.want, back(test.start, test.books...), alike); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", name, diff)
 			}
 		}
 	})
