@@ -11,6 +11,7 @@
 //	lending:fetching        HASH    book -> "request bell", for lent books on their way from the shelves
 //	lending:front           SET     the books in front storage
 //	lending:demand          HASH    book -> the logarithm of how often it was lent, aged
+//	lending:demand:faded    HASH    the same, noted longer ago
 //	lending:clock           STRING  the time by which demand ages
 //	lending:receipts        HASH    request -> the answer: this page of receipts
 //	lending:receipts:older  HASH    request -> the answer: the page before
@@ -24,8 +25,7 @@
 // the one before.
 //
 // Demand is counted when a loan ends, for only then is a book weighed against
-// others. It is forgotten when a book goes to the shelves, and so is known only of
-// books in front storage and those lent from there.
+// others. Notes of it are kept in two pages, as receipts are.
 //
 // It reads three streams, in the group "lending". One script applies the entries
 // of each, with everything that follows from them:
