@@ -213,17 +213,22 @@ func (c *Client) await(ctx context.Context, id string, rings <-chan string, miss
 // lost reports whether neither an order's entry nor its receipt is there.
 func (c *Client) lost(ctx context.Context, order Order, entry string) (bool, error) {
 	var entries *redis.XMessageSliceCmd
-	var receipt, older *redis.BoolCmd
+	var answered func() bool
 	_, err := c.rdb.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
 		entries = pipe.XRange(ctx, c.inbox(order.Action), entry, entry)
-		receipt = pipe.HExists(ctx, c.keys.receipts(), order.ID)
-		older = pipe.HExists(ctx, c.keys.olderReceipts(), order.ID)
+		answered = c.answered(ctx, pipe, order.ID)
 		return nil
 	})
 	if err != nil {
 		return false, err
 	}
-	return len(entries.Val()) == 0 && !receipt.Val() && !older.Val(), nil
+	return len(entries.Val()) == 0 && !answered(), nil
+}
+
+// answered asks in a pipeline whether a receipt stands on either page.
+func (c *Client) answered(ctx context.Context, pipe redis.Pipeliner, id string) func() bool {
+	this, older := pipe.HExists(ctx, c.keys.receipts(), id), pipe.HExists(ctx, c.keys.olderReceipts(), id)
+	return func() bool { return this.Val() || older.Val() }
 }
 
 // decided looks a receipt up as it was given. Its error wraps ErrNoReceipt, or
@@ -309,17 +314,16 @@ func (c *Client) locate(ctx context.Context, rdb redis.Cmdable, receipt *Receipt
 		return 0, nil
 	}
 	var fetching *redis.SliceCmd
-	var receipted, older *redis.BoolCmd
+	var answered func() bool
 	_, err = rdb.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
 		fetching = pipe.HMGet(ctx, c.keys.fetching(), fetched...)
-		receipted = pipe.HExists(ctx, c.keys.receipts(), receipt.ID)
-		older = pipe.HExists(ctx, c.keys.olderReceipts(), receipt.ID)
+		answered = c.answered(ctx, pipe, receipt.ID)
 		return nil
 	})
 	if err != nil {
 		return 0, fmt.Errorf("look up what is being fetched: %w", err)
 	}
-	if !receipted.Val() && !older.Val() {
+	if !answered() {
 		// What is not being fetched has arrived, unless the library forgot all of it.
 		return 0, fmt.Errorf("%w any more: %s", ErrNoReceipt, receipt.ID)
 	}

@@ -13,8 +13,8 @@ import (
 )
 
 func main() {
-	// A worker keeps little and makes much, so it may let more of it lie before it
-	// cleans up: a tenth of its time. GOGC, if set, wins.
+	// A worker keeps little and makes much garbage; collecting it was a tenth of its
+	// time. So more of it may pile up first. GOGC, if set, wins.
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)
 	}
