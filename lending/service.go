@@ -3,7 +3,9 @@ package lending
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"example.com/library/library"
@@ -48,13 +50,28 @@ func NewService(config Config) *Service {
 }
 
 // Prepare makes the streams the service reads or appends to, where they are
-// missing, and publishes the terms it lends by.
+// missing, and publishes the terms it lends by. Who audits the library must know
+// since when a limit holds, so that is noted when the limit changes.
 func (s *Service) Prepare(ctx context.Context) error {
 	if err := stream.EnsureAll(ctx, s.config.Redis, s.config.Keys); err != nil {
 		return err
 	}
-	return s.config.Redis.HSet(ctx, s.keys.terms(),
-		"loans_max", s.config.LoansMax, "loan_days", s.config.LoanDays, "front_max", s.config.FrontMax).Err()
+	terms := []any{
+		"loans_max", s.config.LoansMax, "loan_days", s.config.LoanDays, "front_max", s.config.FrontMax,
+		"receipt_ms", s.config.ReceiptTTL.Milliseconds(), "log_max", s.config.LogMax,
+	}
+	before, err := s.config.Redis.HGet(ctx, s.keys.terms(), "loans_max").Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return err
+	}
+	if before != strconv.Itoa(s.config.LoansMax) {
+		now, err := s.config.Redis.Time(ctx).Result()
+		if err != nil {
+			return err
+		}
+		terms = append(terms, "since_ms", now.UnixMilli())
+	}
+	return s.config.Redis.HSet(ctx, s.keys.terms(), terms...).Err()
 }
 
 // Inboxes are the streams the service reads, and what it does with them.

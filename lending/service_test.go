@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -73,9 +74,28 @@ func TestPrepareMakesTheInboxesAndPublishesTheTerms(t *testing.T) {
 		if err := s.Prepare(ctx); err != nil {
 			t.Fatal(err)
 		}
-		want := map[string]string{"loans_max": "7", "loan_days": "1", "front_max": "20"}
-		if diff := cmp.Diff(want, rdb.HGetAll(ctx, s.keys.terms()).Val()); diff != "" {
+		want := map[string]string{"loans_max": "7", "loan_days": "1", "front_max": "20",
+			"receipt_ms": strconv.FormatInt(s.config.ReceiptTTL.Milliseconds(), 10), "log_max": strconv.FormatInt(s.config.LogMax, 10)}
+		terms := rdb.HGetAll(ctx, s.keys.terms()).Val()
+		since, err := strconv.ParseInt(terms["since_ms"], 10, 64)
+		if now := rdb.Time(ctx).Val().UnixMilli(); err != nil || since > now || since < now-60_000 {
+			t.Errorf("the limit holds since %q, at %d", terms["since_ms"], now)
+		}
+		delete(terms, "since_ms")
+		if diff := cmp.Diff(want, terms); diff != "" {
 			t.Errorf("terms (-want +got):\n%s", diff)
+		}
+		// Only another limit begins anew.
+		rdb.HSet(ctx, s.keys.terms(), "since_ms", "12")
+		for limit, want := range map[int]bool{7: true, 8: false} {
+			s.config.LoansMax = limit
+			if err := s.Prepare(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if got := rdb.HGet(ctx, s.keys.terms(), "since_ms").Val() == "12"; got != want {
+				t.Errorf("with the limit %d after 7 it stays: %v, want %v", limit, got, want)
+			}
+			rdb.HSet(ctx, s.keys.terms(), "since_ms", "12", "loans_max", "7")
 		}
 		for _, inbox := range names.Inboxes(library.Shelving) {
 			if groups := rdb.XInfoGroups(ctx, inbox).Val(); len(groups) != 1 || groups[0].Name != library.Shelving {

@@ -26,7 +26,7 @@ func app() *urfave.App {
 		Name:      "lendingd",
 		Usage:     "run an instance of the library: lend books, take them back, keep the shelves",
 		ArgsUsage: "NAME",
-		UsageText: "lendingd [flags] NAME\n   lendingd status|rejected|completion [flags]",
+		UsageText: "lendingd [flags] NAME\n   lendingd status|rejected|audit|rebuild|completion [flags]",
 		Description: `NAME is the instance's own: no two running instances share one. Start as many as
 you like, on any machines; they share the work, and take over what a dead one left.
 
@@ -40,6 +40,7 @@ Examples:
    lendingd --cluster -a node1:7001 worker6  on a Redis Cluster
    lendingd --force worker1                  take the name from a process that holds it
    lendingd status                           who runs, what waits, where the books are
+   lendingd audit                            whether all that is so is as the log says
 
 Each flag has an environment variable; a password is best given by LENDING_PASSWORD
 or --password-file, not on the command line.`,
@@ -49,7 +50,7 @@ or --password-file, not on the command line.`,
 		DisableSliceFlagSeparator: true,
 		Flags:                     append(instanceFlags(), cli.SeveralConnectionFlags()...),
 		Action:                    runInstance,
-		Commands:                  []*urfave.Command{statusCommand(), rejectedCommand(), cli.CompletionCommand()},
+		Commands:                  []*urfave.Command{statusCommand(), rejectedCommand(), auditCommand(), rebuildCommand(), cli.CompletionCommand()},
 	}
 }
 

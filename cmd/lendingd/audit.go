@@ -1,0 +1,146 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"example.com/library/audit"
+	"example.com/library/internal/cli"
+	"example.com/library/library"
+
+	urfave "github.com/urfave/cli/v2"
+)
+
+func auditCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:  "audit",
+		Usage: "check a library while it runs: follow its log, and compare every key with it",
+		Description: `Every book must be in one place, the loans and the cards agree, nobody hold more than
+the limit, every receipt be the one the log has, every order be worked for, and nothing
+stay pending for a dead instance. It writes nothing, and holds nobody up. What is wrong is
+told by key, book, user and order, with the event that should explain it, and the exit
+code is 1. It needs about half a KiB of memory for each book off the shelves and for each
+receipt.`,
+		Flags: append([]urfave.Flag{
+			&urfave.BoolFlag{Name: "json", DisableDefaultText: true, Usage: "print one JSON object for each library"},
+			&urfave.IntFlag{Name: "limit", Usage: "how many books a user may hold: a `NUMBER` from 1 to 100 (default: what the instances noted)"},
+		}, cli.SeveralConnectionFlags()...),
+		Action: func(c *urfave.Context) error {
+			return eachReport(c, func(config audit.Config) (*audit.Report, error) { return audit.Check(c.Context, config) })
+		},
+	}
+}
+
+func rebuildCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:  "rebuild",
+		Usage: "make a library's state anew from its log",
+		Description: `With --verify the state is made in memory, beside the live one, and the difference is
+shown; the exit code is 1 if there is any. With --to the log is copied to a library of
+that name on the same server, which must not have any keys, and its state is made there.`,
+		Flags: append([]urfave.Flag{
+			&urfave.BoolFlag{Name: "verify", DisableDefaultText: true, Usage: "compare the state with the live one, and write nothing"},
+			&urfave.StringFlag{Name: "to", Usage: "the `NAME` of the library to make"},
+			&urfave.BoolFlag{Name: "json", DisableDefaultText: true, Usage: "print one JSON object for each library"},
+		}, cli.SeveralConnectionFlags()...),
+		Action: func(c *urfave.Context) error {
+			to := c.String("to")
+			if c.Bool("verify") == (to != "") {
+				return cli.UsageError{Message: "say either --verify, or where to: --to NAME"}
+			}
+			return eachReport(c, func(config audit.Config) (*audit.Report, error) {
+				if to == "" {
+					return audit.Verify(c.Context, config)
+				}
+				if err := library.CheckTag("library", to); err != nil {
+					return nil, err
+				}
+				return audit.Rebuild(c.Context, config, library.Keys{Library: to})
+			})
+		},
+	}
+}
+
+// eachReport shows a report on each library.
+func eachReport(c *urfave.Context, report func(audit.Config) (*audit.Report, error)) error {
+	if _, err := cli.Names(c, 0, 0); err != nil {
+		return err
+	}
+	if c.IsSet("limit") {
+		if err := cli.Within("limit", int64(c.Int("limit")), 1, 100, func(n int64) string { return fmt.Sprint(n) }); err != nil {
+			return err
+		}
+	}
+	connections, err := cli.ConnectEach(c)
+	if err != nil {
+		return err
+	}
+	var failed error
+	clean := true
+	for _, connection := range connections {
+		defer connection.Redis.Close()
+		report, err := report(audit.Config{Redis: connection.Redis, Keys: connection.Keys, LoansMax: c.Int("limit")})
+		switch {
+		case err != nil:
+			err = fmt.Errorf("%s library %q on %s: %w", c.Command.Name, connection.Keys.Library, library.Where(connection.Redis), err)
+		case c.Bool("json"):
+			err = encodeReport(c.App.Writer, report)
+		default:
+			err = writeReport(c.App.Writer, report)
+		}
+		clean = clean && (err != nil || report.Clean())
+		if failed != nil && err != nil {
+			err = fmt.Errorf("%w; %w", failed, err)
+		}
+		failed = cmp.Or(err, failed)
+	}
+	if failed == nil && !clean {
+		// What is wrong was shown.
+		return &cli.ExitError{Code: cli.ExitBroken}
+	}
+	return failed
+}
+
+func encodeReport(w io.Writer, report *audit.Report) error {
+	for i, f := range report.Findings {
+		report.Findings[i] = audit.Finding{
+			Kind: f.Kind, Key: library.Plain(f.Key), Book: library.Plain(f.Book), User: library.Plain(f.User),
+			Request: library.Plain(f.Request), Event: library.Plain(f.Event), Problem: library.Plain(f.Problem),
+		}
+	}
+	for _, list := range [][]string{report.Notices, report.Unchecked} {
+		for i, text := range list {
+			list[i] = library.Plain(text)
+		}
+	}
+	return json.NewEncoder(w).Encode(report)
+}
+
+func writeReport(w io.Writer, report *audit.Report) error {
+	whole := "the whole log"
+	if !report.Whole {
+		whole = "the log since " + report.First
+	}
+	fmt.Fprintf(w, "library %s: followed %d entries, %s; %d orders, %d loans on %d cards, %d books in front, %d off the shelves, %d receipts\n",
+		report.Library, report.Events, whole, report.Orders, report.Loans, report.Cards, report.Front, report.Out, report.Receipts)
+	for _, finding := range report.Findings {
+		fmt.Fprintf(w, "✗ %s\n", finding)
+	}
+	if report.FindingsMore > 0 {
+		fmt.Fprintf(w, "✗ and %d more\n", report.FindingsMore)
+	}
+	for _, notice := range report.Notices {
+		fmt.Fprintf(w, "strange, but right: %s\n", library.Plain(notice))
+	}
+	for _, what := range report.Unchecked {
+		fmt.Fprintf(w, "not checked: %s\n", library.Plain(what))
+	}
+	verdict := "✓ nothing is wrong"
+	if n := len(report.Findings) + report.FindingsMore; n > 0 {
+		verdict = fmt.Sprintf("✗ %d findings", n)
+	}
+	_, err := fmt.Fprintln(w, verdict)
+	return err
+}
