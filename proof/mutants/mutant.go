@@ -1,0 +1,113 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// A mutant is the library with one guarantee broken.
+type mutant struct {
+	name   string // a word for the command line
+	broken string // what is broken, for the table
+	edits  []edit
+}
+
+// An edit replaces a text in a file. The text must be there, and once: a mutant
+// that no longer fits its project would show nothing.
+type edit struct{ file, old, new string }
+
+func (e edit) apply(dir string) error {
+	path := filepath.Join(dir, e.file)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if n := strings.Count(string(text), e.old); n != 1 {
+		return fmt.Errorf("%s has this %d times, want once; the mutant must be adapted:\n%s", e.file, n, e.old)
+	}
+	return os.WriteFile(path, []byte(strings.Replace(string(text), e.old, e.new, 1)), 0o644)
+}
+
+const (
+	isRepeat    = "  if standing[n] or before[n] or answers[request] then\n"
+	runDecide   = "		replies, err := script.Run(ctx, s.config.Redis, keys, args...).StringSlice()\n"
+	acknowledge = `		acknowledged := make([]string, len(orders))
+		for i, order := range orders {
+			acknowledged[i] = order.entry.ID
+		}
+		if err := s.config.Redis.XAck(ctx, keys[1], library.Lending, acknowledged...).Err(); err != nil {
+			return err
+		}
+`
+)
+
+// withoutFence lets a script be run by whoever lost its name.
+func withoutFence(scripts ...string) []edit {
+	var edits []edit
+	for _, script := range scripts {
+		for _, call := range []string{"call", "redis.call"} {
+			if (script == "reject" || script == "claim") == (call == "redis.call") {
+				edits = append(edits, edit{"scripts/" + script + ".lua",
+					"if " + call + "('GETRANGE', instance, 0, #token - 1) ~= token then", "if false then"})
+			}
+		}
+	}
+	return edits
+}
+
+// mutants are the guarantees that are broken.
+var mutants = []mutant{
+	{"repeats", "no check for repeats", []edit{
+		{"scripts/lend.lua", isRepeat, "  if false then\n"},
+		{"scripts/return.lua", isRepeat, "  if false then\n"},
+	}},
+	{"outside", "acknowledged outside the script, after it", []edit{
+		{"scripts/lend.lua", "call('XACK', requests, group, unpack(ids))\n", ""},
+		{"scripts/return.lua", "call('XACK', returns, group, unpack(ids))\n", ""},
+		{"lending/service.go", runDecide, runDecide + "		if err != nil {\n			return err\n		}\n" + acknowledge},
+	}},
+	{"first", "acknowledged first, then decided", []edit{
+		{"lending/service.go", runDecide, acknowledge + runDecide},
+	}},
+	{"dollar", "a group begins at `$`, not at 0", []edit{
+		{"stream/stream.go", `XGroupCreateMkStream(ctx, stream, group, "0")`, `XGroupCreateMkStream(ctx, stream, group, "$")`},
+		{"lending/client.go", `XGroupCreateMkStream(ctx, inbox, library.Lending, "0")`, `XGroupCreateMkStream(ctx, inbox, library.Lending, "$")`},
+	}},
+	{"takeover", "nobody takes over what a dead instance left", []edit{
+		{"stream/sweep.go", "		if other.Pending > 0 {\n", "		if other.Pending > 0 && !me {\n			continue\n		} else if other.Pending > 0 {\n"},
+	}},
+	{"page", "a take-over stops at the first page", []edit{
+		{"stream/sweep.go", "		c.release(batch)\n		if err != nil || len(batch) == 0 {\n			return err\n		}\n", "		c.release(batch)\n		return err\n"},
+	}},
+	{"removal", "a dead instance is removed from its group, whatever is pending for it", []edit{
+		{"scripts/retire.lua", "if #redis.call('XPENDING', inbox, group, '-', '+', 1, name) > 0 then return 'pending' end\n", ""},
+		{"stream/sweep.go", "		if other.Pending > 0 {\n", "		if other.Pending > 0 && me {\n"},
+	}},
+	{"fence", "no fence", withoutFence("lend", "return", "fetch", "store", "deliver", "reject", "claim")},
+	{"maxlen", "`MAXLEN` on an inbox", []edit{
+		{"lending/client.go", "&redis.XAddArgs{Stream: inbox, Values:", "&redis.XAddArgs{Stream: inbox, MaxLen: 20, Values:"},
+	}},
+	{"retries", "the Redis client repeats commands by itself", []edit{
+		{"library/connect.go", "	config.MaxRetries = -1\n", "	config.MaxRetries = 3\n"},
+	}},
+	{"write", "a script writes before its last check", []edit{
+		{"scripts/fetch.lua", "call('XLEN', deliveries)\n", ""},
+	}},
+	{"limit", "the limit is read outside the script", []edit{
+		{"scripts/lend.lua", "local has = held[card] or call('HLEN', card)\n", "local has = held[card] or tonumber(ARGV[#ARGV - entries + n])\n"},
+		{"scripts/lend.lua", "local books = { unpack(ARGV, 10 + 6 * entries) }\n", "local books = { unpack(ARGV, 10 + 6 * entries, #ARGV - entries) }\n"},
+		{"lending/service.go", runDecide, `		for _, order := range orders {
+			if held, err := s.config.Redis.HLen(ctx, s.keys.card(order.User)).Result(); err != nil {
+				return err
+			} else if action == Request {
+				args = append(args, held)
+			}
+		}
+` + runDecide},
+	}},
+	{"aof", "the append-only file is off", []edit{
+		{"proof/chaos/chaos_test.go", `"--appendonly", "yes"`, `"--appendonly", "no"`},
+	}},
+}
