@@ -22,6 +22,9 @@ race: ## run all tests with the race detector
 cluster-test: ## tell the stories on a Redis Cluster, and kill masters under load (2 minutes)
 	cd cmd && go test -tags cluster -count=1 -timeout 10m -run '^TestCluster'
 
+chaos: ## torment workers, Redis and the network under load, and check every answer (OPS=5000 SEED=7)
+	go test ./proof/chaos -count=1 -v -timeout 3h -ops $(or $(OPS),5000) -seed $(or $(SEED),0) -limits
+
 lint: ## check formatting, vet, staticcheck, the scripts' headers, and that go.mod is tidy, in bench/ too
 	@test -z "$$(gofmt -l .)" || { echo 'not formatted (gofmt -w):'; gofmt -l .; exit 1; }
 	go vet ./...
@@ -35,5 +38,5 @@ lint: ## check formatting, vet, staticcheck, the scripts' headers, and that go.m
 bench: ## measure speed, memory and storage against the targets (20 minutes; ONLY=latency,idle N=200000 ROUNDS=3)
 	cd bench && go run . -n $(or $(N),200000) -rounds $(or $(ROUNDS),3) $(if $(ONLY),-only $(ONLY),-write ../docs/performance.md)
 
-.PHONY: help build run test race cluster-test lint bench
+.PHONY: help build run test race cluster-test chaos lint bench
 .DEFAULT_GOAL := help

@@ -183,7 +183,7 @@ func (c *consumer) read(ctx context.Context) error {
 	return nil
 }
 
-// take notes that entries are in hand; their slot is taken already.
+// take notes that entries are in hand; a slot is taken for them already.
 func (c *consumer) take(batch []Entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -194,12 +194,17 @@ func (c *consumer) take(batch []Entry) {
 
 // release notes that entries are no longer in hand, and frees their slot.
 func (c *consumer) release(batch []Entry) {
+	c.forget(batch)
+	<-c.slots
+}
+
+// forget notes that entries are no longer in hand.
+func (c *consumer) forget(batch []Entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, entry := range batch {
 		delete(c.inHand, entry.ID)
 	}
-	<-c.slots
 }
 
 // handle applies a batch or sets its entries aside. It returns only an error that

@@ -439,6 +439,31 @@ func TestADeadInstancesEntriesAreTakenOverPageAfterPage(t *testing.T) {
 	})
 }
 
+func TestATakeOverDoesNotWaitForAReadAtEachPage(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		add(t, ctx, rdb, 10)
+		give(t, ctx, rdb, "dead")
+		w := newWorker(t, rdb, "living")
+		w.inbox.Batch, w.inbox.Batches = 1, 1 // as an instance that walks to the shelves
+		var reads atomic.Int64
+		w.Redis.AddHook(hook(func(cmd redis.Cmder) {
+			if cmd.Name() == "xreadgroup" {
+				reads.Add(1)
+			}
+		}))
+		w.run(t)
+		w.take(t, ctx, 1)
+		before := reads.Load()
+		w.take(t, ctx, 9)
+		// The one read that may be under way when the first page is taken over is not
+		// begun after it; each page that waited for a read would have one behind it.
+		if n := reads.Load() - before; n > 1 {
+			t.Errorf("%d reads were begun between the first and the last page, want none to wait for", n)
+		}
+	})
+}
+
 func TestOfTwoInstancesOneTakesOverEachEntry(t *testing.T) {
 	each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := deadline(t)

@@ -57,6 +57,9 @@ func (c *consumer) sweep(ctx context.Context) error {
 
 // takeOver claims, page after page, all entries of one owner that nobody works on.
 func (c *consumer) takeOver(ctx context.Context, owner string) error {
+	// One slot does for all pages. A read that waits for new entries may hold the only
+	// slot for as long as readBlock, and the take-over would wait for that once a page.
+	var slot bool
 	var idle time.Duration
 	if owner == c.Instance.Name() {
 		idle = strayIdle
@@ -82,10 +85,14 @@ func (c *consumer) takeOver(ctx context.Context, owner string) error {
 		if len(ids) == 0 {
 			return nil
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case c.slots <- struct{}{}:
+		if !slot {
+			select {
+			case <-ctx.Done():
+				return nil
+			case c.slots <- struct{}{}:
+			}
+			slot = true
+			defer func() { <-c.slots }()
 		}
 		batch, err := c.claim(ctx, owner, ids)
 		c.take(batch)
@@ -93,7 +100,7 @@ func (c *consumer) takeOver(ctx context.Context, owner string) error {
 			c.Log.Info("took over pending entries", "stream", c.Stream, "from", library.Plain(owner), "entries", len(batch))
 			err = c.handle(ctx, batch)
 		}
-		c.release(batch)
+		c.forget(batch)
 		if err != nil || len(batch) == 0 {
 			return err
 		}
