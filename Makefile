@@ -25,6 +25,9 @@ cluster-test: ## tell the stories on a Redis Cluster, and kill masters under loa
 chaos: ## torment workers, Redis and the network under load, and check every answer (OPS=5000 SEED=7)
 	go test ./proof/chaos -count=1 -v -timeout 3h -ops $(or $(OPS),5000) -seed $(or $(SEED),0) -limits
 
+guarantees: ## measure what survives which death, and write docs/guarantees.md (7 minutes; ROUNDS=3)
+	cd proof/guarantees && go test -count=1 -parallel 3 -timeout 30m -run '^TestEveryWayOfRunning$$' -rounds $(or $(ROUNDS),3) -write ../../docs/guarantees.md
+
 lint: ## check formatting, vet, staticcheck, the scripts' headers, and that go.mod is tidy, in bench/ too
 	@test -z "$$(gofmt -l .)" || { echo 'not formatted (gofmt -w):'; gofmt -l .; exit 1; }
 	go vet ./...
@@ -38,5 +41,8 @@ lint: ## check formatting, vet, staticcheck, the scripts' headers, and that go.m
 bench: ## measure speed, memory and storage against the targets (20 minutes; ONLY=latency,idle N=200000 ROUNDS=3)
 	cd bench && go run . -n $(or $(N),200000) -rounds $(or $(ROUNDS),3) $(if $(ONLY),-only $(ONLY),-write ../docs/performance.md)
 
-.PHONY: help build run test race cluster-test chaos lint bench
+mutants: ## break one guarantee after another, and show which suite notices (40 minutes; ONLY=fence,limit SUITES=scripts)
+	go run ./proof/mutants $(if $(ONLY),-only $(ONLY)) $(if $(SUITES),-suites $(SUITES)) $(if $(ONLY)$(SUITES),,-write docs/proof.md)
+
+.PHONY: help build run test race cluster-test chaos guarantees mutants lint bench
 .DEFAULT_GOAL := help

@@ -214,10 +214,9 @@ func (c *Client) await(ctx context.Context, id string, rings <-chan string, miss
 func (c *Client) lost(ctx context.Context, order Order, entry string) (bool, error) {
 	var entries *redis.XMessageSliceCmd
 	var answered func() bool
-	_, err := c.rdb.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
+	err := library.Transaction(ctx, c.rdb, func(pipe redis.Pipeliner) {
 		entries = pipe.XRange(ctx, c.inbox(order.Action), entry, entry)
 		answered = c.answered(ctx, pipe, order.ID)
-		return nil
 	})
 	if err != nil {
 		return false, err
@@ -315,10 +314,9 @@ func (c *Client) locate(ctx context.Context, rdb redis.Cmdable, receipt *Receipt
 	}
 	var fetching *redis.SliceCmd
 	var answered func() bool
-	_, err = rdb.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
+	err = library.Transaction(ctx, rdb, func(pipe redis.Pipeliner) {
 		fetching = pipe.HMGet(ctx, c.keys.fetching(), fetched...)
 		answered = c.answered(ctx, pipe, receipt.ID)
-		return nil
 	})
 	if err != nil {
 		return 0, fmt.Errorf("look up what is being fetched: %w", err)

@@ -113,11 +113,10 @@ func (c *Client) Where(ctx context.Context, book string) (*Whereabouts, error) {
 	}
 	var holder, order *redis.StringCmd
 	var front *redis.BoolCmd
-	_, err = c.rdb.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
+	err = library.Transaction(ctx, c.rdb, func(pipe redis.Pipeliner) {
 		holder = pipe.HGet(ctx, c.keys.loans(), book)
 		order = pipe.HGet(ctx, c.keys.fetching(), book)
 		front = pipe.SIsMember(ctx, c.keys.front(), book)
-		return nil
 	})
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return nil, fmt.Errorf("look up the book: %w", err)
@@ -154,12 +153,11 @@ type Counts struct {
 func (c *Client) Count(ctx context.Context) (Counts, error) {
 	var loans, fetching, front *redis.IntCmd
 	var frontMax *redis.StringCmd
-	_, err := c.rdb.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
+	err := library.Transaction(ctx, c.rdb, func(pipe redis.Pipeliner) {
 		loans = pipe.HLen(ctx, c.keys.loans())
 		fetching = pipe.HLen(ctx, c.keys.fetching())
 		front = pipe.SCard(ctx, c.keys.front())
 		frontMax = pipe.HGet(ctx, c.keys.terms(), "front_max")
-		return nil
 	})
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return Counts{}, fmt.Errorf("count the books: %w", err)

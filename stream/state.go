@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"example.com/library/library"
+
 	"github.com/redis/go-redis/v9"
 )
 
@@ -50,12 +52,11 @@ func Look(ctx context.Context, rdb redis.UniversalClient, stream, group string) 
 	var length *redis.IntCmd
 	var read, first *redis.XMessageSliceCmd
 	var now *redis.TimeCmd
-	_, err = rdb.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
+	err = library.Transaction(ctx, rdb, func(pipe redis.Pipeliner) {
 		length = pipe.XLen(ctx, stream)
 		read = pipe.XRange(ctx, stream, "-", given)
 		first = pipe.XRangeN(ctx, stream, "-", "+", 1)
 		now = pipe.Time(ctx)
-		return nil
 	})
 	if err != nil {
 		return state, fmt.Errorf("look at %s: %w", stream, err)

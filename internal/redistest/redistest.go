@@ -45,6 +45,7 @@ type Server struct {
 	binary string
 	dir    string
 	args   []string
+	env    []string // added to the environment
 
 	process *os.Process
 	exited  chan struct{} // closed when the process has ended and was waited for
@@ -63,7 +64,13 @@ type Server struct {
 // because there nobody would notice what was left out.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
-	s := &Server{binary: lookUp(t)}
+	return StartWith(t, nil, args...)
+}
+
+// StartWith is Start with env added to the server's environment.
+func StartWith(t testing.TB, env []string, args ...string) *Server {
+	t.Helper()
+	s := &Server{binary: lookUp(t), env: env}
 
 	// A Unix socket's path must fit in 108 bytes (104 on macOS), which
 	// t.TempDir, being made from the test's name, often does not.
@@ -105,6 +112,9 @@ func lookUp(t testing.TB) string {
 	return ""
 }
 
+// Dir returns the folder in which the server keeps its files.
+func (s *Server) Dir() string { return s.dir }
+
 // Path returns the path of the server's Unix socket. It stays the same when
 // the server is started again.
 func (s *Server) Path() string { return filepath.Join(s.dir, "redis.sock") }
@@ -129,7 +139,21 @@ func (s *Server) Kill(t testing.TB) {
 	s.end()
 }
 
-// Restart starts a killed server again, in the same directory and with the
+// Stop ends the server as an operator would, with SIGTERM, and returns when the
+// process is gone.
+func (s *Server) Stop(t testing.TB) {
+	t.Helper()
+	if err := s.process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatalf("stop redis-server: %v", err)
+	}
+	select {
+	case <-s.exited:
+	case <-time.After(startWithin):
+		t.Fatalf("stop redis-server: it did not end in %v; its log:\n%s", startWithin, s.log())
+	}
+}
+
+// Restart starts a killed or stopped server again, in the same directory and with the
 // same arguments, and returns once it answers. A server that is still reading
 // its files replies LOADING to everything; that does not count as an answer.
 func (s *Server) Restart(t testing.TB) {
@@ -187,6 +211,7 @@ func (s *Server) start(t testing.TB) {
 	defer log.Close()
 
 	command := exec.Command(s.binary, s.args...)
+	command.Env = append(os.Environ(), s.env...)
 	command.Stdout = log
 	command.Stderr = log
 	command.SysProcAttr = dieWithParent()
