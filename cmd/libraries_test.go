@@ -159,9 +159,15 @@ func TestLibrariesStandOnTheMastersOfACluster(t *testing.T) {
 // operator does.
 func move(t *testing.T, c *redistest.Cluster, from int, name string) {
 	t.Helper()
+	moveAs(t, c, []*redis.Client{c.Masters[0].Client(t), c.Masters[1].Client(t)}, from, name)
+}
+
+// moveAs is move by clients of the two masters that may do it.
+func moveAs(t *testing.T, c *redistest.Cluster, operators []*redis.Client, from int, name string, login ...any) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), programtest.Patience)
 	defer cancel()
-	source, target := c.Masters[from].Client(t), c.Masters[1-from].Client(t)
+	source, target := operators[from], operators[1-from]
 	do := func(rdb *redis.Client, args ...any) any {
 		t.Helper()
 		reply, err := rdb.Do(ctx, args...).Result()
@@ -180,7 +186,7 @@ func move(t *testing.T, c *redistest.Cluster, from int, name string) {
 		if len(keys) == 0 {
 			break
 		}
-		do(source, append([]any{"MIGRATE", host, port, "", 0, 5000, "KEYS"}, keys...)...)
+		do(source, append(append([]any{"MIGRATE", host, port, "", 0, 5000}, append(login, "KEYS")...), keys...)...)
 	}
 	do(target, "CLUSTER", "SETSLOT", slot, "NODE", targetID)
 	do(source, "CLUSTER", "SETSLOT", slot, "NODE", targetID)

@@ -132,7 +132,7 @@ func begin(env *testscript.Env, embedded bool, serve func(*story, *testscript.En
 	}
 	env.Defer(func() { rdb.Close() })
 	s.rdb = rdb
-	s.env = []string{"LENDING_ADDRESS=" + cmp.Or(options.Address, strings.Join(options.Addresses, ","))}
+	s.env = append(s.env, "LENDING_ADDRESS="+cmp.Or(options.Address, strings.Join(options.Addresses, ",")))
 	if options.Cluster {
 		s.env = append(s.env, "LENDING_CLUSTER=true")
 	}

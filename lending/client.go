@@ -38,8 +38,6 @@ type Client struct {
 	keys keys
 	bell string // this client's word in its channel's name
 
-	grouped sync.Map // the inboxes for which it has tried to make the group
-
 	mu      sync.Mutex
 	bells   *redis.PubSub            // nil until the first wait
 	waiting map[string][]chan string // request id → those to tell of a ring
@@ -134,17 +132,12 @@ func (c *Client) send(ctx context.Context, order Order, bell string) (string, er
 	maybe := false // an append without a reply may have taken effect
 	err := ctx.Err()
 	for waits := library.NewBackoff(); ctx.Err() == nil; pause(ctx, waits.NextBackOff()) {
-		// Whoever comes first makes the group, at 0, so that it will be given what was
-		// appended before. That it is there already is no error, so only the XADD's own
-		// answer counts.
-		pipe := c.rdb.Pipeline()
-		if _, made := c.grouped.LoadOrStore(inbox, true); !made {
-			pipe.XGroupCreateMkStream(ctx, inbox, library.Lending, "0")
-		}
-		added := pipe.XAdd(ctx, &redis.XAddArgs{Stream: inbox, Values: order.values(bell)})
-		_, _ = pipe.Exec(ctx)
-		if err = added.Err(); err == nil {
-			return added.Val(), nil
+		// The service makes its group at 0, whenever it comes, so that it will be given
+		// what was appended before. So a client need not be allowed to make groups.
+		var entry string
+		entry, err = c.rdb.XAdd(ctx, &redis.XAddArgs{Stream: inbox, Values: order.values(bell)}).Result()
+		if err == nil {
+			return entry, nil
 		}
 		if library.KindOf(err) != library.Passing && ctx.Err() == nil {
 			return "", fmt.Errorf("send the %s: %w", order.Action, err)

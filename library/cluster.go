@@ -20,6 +20,13 @@ func connectCluster(nodes []*redis.Options) (redis.UniversalClient, error) {
 		ReadTimeout: first.ReadTimeout, WriteTimeout: first.WriteTimeout,
 		ConnMaxIdleTime: first.ConnMaxIdleTime, ConnMaxLifetime: first.ConnMaxLifetime,
 		DialerRetries: first.DialerRetries, DialTimeout: first.DialTimeout, ContextTimeoutEnabled: first.ContextTimeoutEnabled, PoolSize: first.PoolSize,
+		DisableIdentity: first.DisableIdentity, MaintNotificationsConfig: first.MaintNotificationsConfig,
+	}
+	if first.TLSConfig != nil {
+		// Each node is known by a name of its own: the one it is addressed by.
+		options.TLSConfig = first.TLSConfig.Clone()
+		options.TLSConfig.ServerName = ""
+		options.Dialer = dialTLS(options.TLSConfig)
 	}
 	for _, node := range nodes {
 		switch {
@@ -34,7 +41,10 @@ func connectCluster(nodes []*redis.Options) (redis.UniversalClient, error) {
 	}
 	cluster := redis.NewClusterClient(options)
 	cluster.AddHook(once{})
-	cluster.OnNewNode(func(node *redis.Client) { node.AddHook(lookout{cluster}) })
+	cluster.OnNewNode(func(node *redis.Client) {
+		node.AddHook(lookout{cluster})
+		node.AddHook(accuser{options.Username})
+	})
 	return cluster, nil
 }
 

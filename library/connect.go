@@ -10,9 +10,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
 // DefaultAddress is where Redis is looked for when nothing else is said.
@@ -33,10 +33,16 @@ type Options struct {
 	Library string
 	// DB is the number of the database; it overrides the URL's. Default: the URL's, or 0.
 	DB *int
+	// User is the user of Redis to connect as; it overrides the URL's. Default: the
+	// URL's, or the server's default user.
+	User string
 	// Password overrides the URL's. Default: the URL's, or none.
 	Password string
 	// TLS makes the connection encrypted whatever the address says. Default: false.
 	TLS bool
+	// Certificates are what the server is known by, and this program to it. They need
+	// TLS, or an address that says it.
+	Certificates Certificates
 }
 
 // Connect makes a client for one library; it does not dial yet. Its error wraps
@@ -63,7 +69,9 @@ func Connect(options Options) (redis.UniversalClient, error) {
 	if options.Cluster {
 		return connectCluster(servers)
 	}
-	return redis.NewClient(place(options.Library, servers)), nil
+	rdb := redis.NewClient(place(options.Library, servers))
+	rdb.AddHook(accuser{rdb.Options().Username})
+	return rdb, nil
 }
 
 // server says how to reach the server at one address.
@@ -78,6 +86,9 @@ func (options Options) server(address string) (*redis.Options, error) {
 	if config.DB < 0 {
 		return nil, fmt.Errorf("database %d: %w: the number cannot be negative", config.DB, ErrAddress)
 	}
+	if options.User != "" {
+		config.Username = options.User
+	}
 	if options.Password != "" {
 		config.Password = options.Password
 	}
@@ -88,11 +99,20 @@ func (options Options) server(address string) (*redis.Options, error) {
 		host, _, _ := net.SplitHostPort(config.Addr)
 		config.TLSConfig = &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
 	}
+	if err := options.Certificates.apply(config.TLSConfig); err != nil {
+		return nil, err
+	}
 	config.MaxRetries = -1
 	config.DialerRetries = 1
-	config.DialTimeout = 2 * time.Second
+	config.DialTimeout = dialPatience
+	if config.TLSConfig != nil {
+		config.Dialer = dialTLS(config.TLSConfig)
+	}
 	config.ContextTimeoutEnabled = true
 	config.PoolSize = 64
+	// A user who may do only what is needed may not do these.
+	config.DisableIdentity = true
+	config.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	return config, nil
 }
 

@@ -95,10 +95,13 @@ func KindOf(err error) Kind {
 			strings.HasPrefix(message, "ERR DB index"), strings.HasPrefix(message, "ERR SELECT"),
 			strings.HasPrefix(message, noCluster):
 			return Refused
-		case strings.HasPrefix(message, "ERR ACL failure in script"), strings.HasPrefix(message, "ERR The user executing the script"):
-			return Refused // a command inside a script lacks a permission, as 7.2 and 7.0 say it
+		case isDenied(err):
+			return Refused
 		}
 		return codes[code]
+	}
+	if _, is := distrust(err); is {
+		return Refused
 	}
 	var network net.Error
 	var dial *net.OpError
@@ -113,6 +116,18 @@ func KindOf(err error) Kind {
 	return Unexpected
 }
 
+// isDenied reports whether Redis says that the user may not do this: by itself, or
+// inside a script, as 7.2 and 7.0 say it.
+func isDenied(err error) bool {
+	var reply redis.Error
+	if !errors.As(err, &reply) {
+		return false
+	}
+	message := reply.Error()
+	return strings.HasPrefix(message, "NOPERM") ||
+		strings.HasPrefix(message, "ERR ACL failure in script") || strings.HasPrefix(message, "ERR The user executing the script")
+}
+
 // Remedy says what a person can do about a Refused error.
 func Remedy(err error) string {
 	message := err.Error()
@@ -120,11 +135,17 @@ func Remedy(err error) string {
 	if errors.As(err, &reply) {
 		message = reply.Error()
 	}
+	if remedy, is := distrust(err); is {
+		return remedy
+	}
+	var denied *PermissionError
 	switch {
 	case errors.Is(err, ErrServerTooOld):
 		return "run Redis 7.0 or newer"
-	case strings.HasPrefix(message, "NOPERM"), strings.HasPrefix(message, "ERR ACL failure"), strings.HasPrefix(message, "ERR The user"):
-		return "give this user the permission it lacks (see ACL SETUSER), or connect as another"
+	case errors.As(err, &denied) && denied.Script == "prolong.lua":
+		return "give this user the rules that lendingd acl --replicas prints, or leave --wait-replicas out"
+	case isDenied(err):
+		return "give this user the rules that lendingd acl prints, or connect as another"
 	case strings.HasPrefix(message, "ERR DB index"), strings.HasPrefix(message, "ERR SELECT"):
 		return "choose a database the server has with --db"
 	case strings.HasPrefix(message, "MOVED"), strings.HasPrefix(message, "ASK"):
@@ -132,6 +153,6 @@ func Remedy(err error) string {
 	case strings.HasPrefix(message, noCluster):
 		return "the server belongs to no Redis Cluster: leave --cluster out"
 	default:
-		return "give the right password by --password-file or the environment variable LENDING_PASSWORD"
+		return "give the right password by --password-file, by --password-dir, or by the environment variable LENDING_PASSWORD"
 	}
 }

@@ -2,6 +2,8 @@ package library
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -260,9 +262,15 @@ func TestEachRefusalHasARemedy(t *testing.T) {
 		want string
 	}{
 		{fmt.Errorf("%w: it is redis 6.2.14", ErrServerTooOld), "7.0"},
-		{reply("NOPERM this user has no permissions to run the 'xadd' command"), "permission"},
-		{reply("ERR ACL failure in script: this user has no permissions to run the 'xadd' command"), "permission"},
-		{reply("ERR The user executing the script can't run this command or subcommand script: d8f2, on @user_script:1."), "permission"},
+		{reply("NOPERM this user has no permissions to run the 'xadd' command"), "lendingd acl prints"},
+		{reply("ERR ACL failure in script: this user has no permissions to run the 'xadd' command"), "lendingd acl prints"},
+		{reply("ERR The user executing the script can't run this command or subcommand script: d8f2, on @user_script:1."), "lendingd acl prints"},
+		{&PermissionError{User: "getbooks", Command: "EVALSHA", Script: "prolong.lua", Err: reply("NOPERM this user has no permissions to run the 'evalsha' command")}, "lendingd acl --replicas"},
+		{&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, "--ssl-ca"},
+		{&tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.Expired}}, "renew"},
+		{&tls.CertificateVerificationError{Err: x509.HostnameError{Certificate: &x509.Certificate{}, Host: "cellar"}}, "a name that is in its certificate"},
+		{&net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")}, "asks who this is"},
+		{&net.OpError{Op: "remote error", Err: errors.New("tls: unknown certificate authority")}, "does not accept"},
 		{reply("ERR DB index is out of range"), "--db"},
 		{reply("ERR SELECT is not allowed in cluster mode"), "--db"},
 		{reply("MOVED 1234 127.0.0.1:7002"), "say --cluster"},

@@ -6,8 +6,8 @@
 -- KEYS[1] rejected  STREAM  the entries that the service set aside
 -- KEYS[2] inbox     STREAM  the inbox the entry came from
 -- KEYS[3] events    STREAM  the log
--- KEYS[4] receipts  HASH    request -> receipt, this page
--- KEYS[5] older     HASH    request -> receipt, the page before
+-- KEYS[4] receipts  HASH    request -> receipt, this page; absent where no request id can be told
+-- KEYS[5] older     HASH    request -> receipt, the page before; absent likewise
 --
 -- ARGV[1] id       the id of the entry that was set aside
 -- ARGV[2] log_max  about how many entries the log keeps
@@ -40,7 +40,7 @@ for i = 1, #entry[2], 2 do
   end
 end
 if #fields == 0 then return 'not_kept' end
-local standing = redis.call('HGET', receipts, request) or redis.call('HGET', older, request)
+local standing = request ~= '' and (redis.call('HGET', receipts, request) or redis.call('HGET', older, request))
 
 -- Write.
 local new = redis.call('XADD', inbox, '*', unpack(fields))

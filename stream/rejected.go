@@ -74,9 +74,10 @@ func newRejectedEntry(message redis.XMessage, service string) RejectedEntry {
 }
 
 // Retry puts an entry that a service set aside back into its inbox, and returns
-// its new id there. The last two are the keys of the pages of receipts. Its error
-// wraps ErrNotRejected or ErrNotKept, or is Redis's.
-func Retry(ctx context.Context, rdb redis.UniversalClient, keys library.Keys, service, id string, logMax int64, receipts, older string) (string, error) {
+// its new id there. pages are the keys of the pages of receipts; no entry of the
+// shelving service's has a receipt, and it may not look there. Its error wraps
+// ErrNotRejected or ErrNotKept, or is Redis's.
+func Retry(ctx context.Context, rdb redis.UniversalClient, keys library.Keys, service, id string, logMax int64, pages ...string) (string, error) {
 	messages, err := rdb.XRange(ctx, keys.Rejected(service), id, id).Result()
 	if err != nil {
 		return "", err
@@ -89,8 +90,12 @@ func Retry(ctx context.Context, rdb redis.UniversalClient, keys library.Keys, se
 		return "", fmt.Errorf("%w: %s says it came from %s, which the %s service does not read",
 			ErrNotKept, id, library.Printable(entry.Stream), service)
 	}
+	request := entry.Fields["id"]
+	if service != library.Lending {
+		request, pages = "", nil
+	}
 	answer, err := scripts.Retry.Run(ctx, rdb,
-		[]string{keys.Rejected(service), entry.Stream, keys.Events(), receipts, older}, id, logMax, entry.Fields["id"]).Text()
+		append([]string{keys.Rejected(service), entry.Stream, keys.Events()}, pages...), id, logMax, request).Text()
 	switch {
 	case err != nil:
 		return "", err

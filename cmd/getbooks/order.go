@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/library/acl"
 	"example.com/library/internal/cli"
 	"example.com/library/lending"
 	"example.com/library/library"
@@ -138,7 +139,11 @@ func atDesk(c *urfave.Context, f func(context.Context, *desk) error) error {
 	} else if c.IsSet("timeout") {
 		return cli.UsageError{Message: "--timeout must be longer than 0"}
 	}
-	rdb, keys, err := cli.Connect(c)
+	role := acl.Getbooks
+	if c.Bool("staff") {
+		role = acl.Staff
+	}
+	rdb, keys, err := cli.Connect(c, role)
 	if err != nil {
 		return err
 	}

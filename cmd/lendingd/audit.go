@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"example.com/library/acl"
 	"example.com/library/audit"
 	"example.com/library/internal/cli"
 	"example.com/library/library"
@@ -73,7 +74,7 @@ func eachReport(c *urfave.Context, report func(audit.Config) (*audit.Report, err
 			return err
 		}
 	}
-	connections, err := cli.ConnectEach(c)
+	connections, err := cli.ConnectEach(c, acl.Staff)
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,9 @@ func serveEmbedded(c *urfave.Context, connection cli.Connection) (stop func(), e
 	if !ok || addresses > 1 {
 		return nil, cli.UsageError{Message: "an embedded server is one server: give one address and no --cluster, or leave --embedded out"}
 	}
+	if cli.HasRoles(c) {
+		return nil, cli.UsageError{Message: "an embedded server knows no users but one: leave --password-dir out"}
+	}
 	config := client.Options()
 	if config.Network != "tcp" || config.TLSConfig != nil {
 		return nil, cli.UsageError{Message: "an embedded server listens on a TCP port without TLS: give a host:port, or leave --embedded out"}

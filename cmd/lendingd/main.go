@@ -26,7 +26,7 @@ func app() *urfave.App {
 		Name:      "lendingd",
 		Usage:     "run an instance of the library: lend books, take them back, keep the shelves",
 		ArgsUsage: "NAME",
-		UsageText: "lendingd [flags] NAME\n   lendingd status|rejected|audit|rebuild|completion [flags]",
+		UsageText: "lendingd [flags] NAME\n   lendingd status|rejected|audit|rebuild|acl|completion [flags]",
 		Description: `NAME is the instance's own: no two running instances share one. Start as many as
 you like, on any machines; they share the work, and take over what a dead one left.
 
@@ -41,16 +41,18 @@ Examples:
    lendingd --force worker1                  take the name from a process that holds it
    lendingd status                           who runs, what waits, where the books are
    lendingd audit                            whether all that is so is as the log says
+   lendingd acl --password-dir keys          rules by which Redis keeps each service to its own
 
 Each flag has an environment variable; a password is best given by LENDING_PASSWORD
-or --password-file, not on the command line.`,
+or --password-file, not on the command line. With --password-dir each service connects
+as its own user, see lendingd acl --help.`,
 		Version:              cli.Version(),
 		EnableBashCompletion: true,
 		// A password may hold a comma, so cli must not take addresses apart.
 		DisableSliceFlagSeparator: true,
 		Flags:                     append(instanceFlags(), cli.SeveralConnectionFlags()...),
 		Action:                    runInstance,
-		Commands:                  []*urfave.Command{statusCommand(), rejectedCommand(), auditCommand(), rebuildCommand(), cli.CompletionCommand()},
+		Commands:                  []*urfave.Command{statusCommand(), rejectedCommand(), auditCommand(), rebuildCommand(), aclCommand(), cli.CompletionCommand()},
 	}
 }
 

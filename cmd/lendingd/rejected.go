@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"example.com/library/acl"
 	"example.com/library/internal/cli"
 	"example.com/library/lending"
 	"example.com/library/library"
@@ -29,6 +30,8 @@ func rejectedCommand() *urfave.Command {
 			Name:      "retry",
 			Usage:     "put an entry back into its stream",
 			ArgsUsage: "ID",
+			Description: "Only the service that set an entry aside may put it back, where Redis has users for\n" +
+				"them (lendingd acl). With --password-dir this connects as that service.",
 			Flags: append([]urfave.Flag{
 				&urfave.StringFlag{Name: "service", Usage: "the `SERVICE` that set it aside, if both have an entry with that ID: lending or shelving"},
 			}, cli.ConnectionFlags()...),
@@ -41,7 +44,7 @@ func listRejected(c *urfave.Context) error {
 	if _, err := cli.Names(c, 0, 0); err != nil {
 		return err
 	}
-	rdb, keys, err := cli.Connect(c)
+	rdb, keys, err := cli.Connect(c, acl.Staff)
 	if err != nil {
 		return err
 	}
@@ -107,25 +110,27 @@ func retryRejected(c *urfave.Context) error {
 			return err
 		}
 	}
-	rdb, keys, err := cli.Connect(c)
-	if err != nil {
-		return err
-	}
-	defer rdb.Close()
-	client, err := lending.NewClient(rdb, keys.Library)
-	if err != nil {
-		return err
-	}
-	defer client.Close()
+	// An entry is put back as the service that set it aside.
 	var found []string
+	var client *lending.Client
 	for _, service := range services {
+		rdb, keys, err := cli.Connect(c, service)
+		if err != nil {
+			return err
+		}
+		defer rdb.Close()
 		entries, err := rdb.XRange(c.Context, keys.Rejected(service), names[0], names[0]).Result()
 		if err != nil {
 			return fmt.Errorf("look for entry %s: %w", names[0], err)
 		}
-		if len(entries) > 0 {
-			found = append(found, service)
+		if len(entries) == 0 {
+			continue
 		}
+		found = append(found, service)
+		if client, err = lending.NewClient(rdb, keys.Library); err != nil {
+			return err
+		}
+		defer client.Close()
 	}
 	switch len(found) {
 	case 0:

@@ -16,6 +16,7 @@ import (
 	"example.com/library/stream"
 
 	"github.com/charmbracelet/log"
+	"github.com/redis/go-redis/v9"
 	urfave "github.com/urfave/cli/v2"
 	"golang.org/x/sync/errgroup"
 )
@@ -37,35 +38,61 @@ func runInstance(c *urfave.Context) error {
 	}
 	logger, stopLogging := newLogger(c)
 	defer stopLogging()
-	connections, err := cli.ConnectEach(c)
+	runners, err := newRunners(c, logger)
 	if err != nil {
 		return err
 	}
-	for _, connection := range connections {
-		defer connection.Redis.Close()
+	for _, r := range runners {
+		defer r.close()
 	}
 	if c.Bool("embedded") {
-		stop, err := serveEmbedded(c, connections[0])
+		stop, err := serveEmbedded(c, cli.Connection{Redis: runners[0].Redis, Keys: runners[0].Keys})
 		if err != nil {
 			return err
 		}
 		defer stop()
 	}
 	group, ctx := errgroup.WithContext(c.Context)
-	for _, connection := range connections {
-		r := newRunner(c, connection, logger, len(connections) > 1)
+	for _, r := range runners {
 		group.Go(func() error { return r.run(ctx, c, name) })
 	}
 	return group.Wait()
 }
 
-func newRunner(c *urfave.Context, connection cli.Connection, logger *log.Logger, several bool) *runner {
+// newRunners makes a runner for each library. Its services share one client, unless
+// each has a user of its own.
+func newRunners(c *urfave.Context, logger *log.Logger) ([]*runner, error) {
+	var runners []*runner
+	services := strings.Split(c.String("service"), ",")
+	for i, service := range services {
+		if i > 0 && !cli.HasRoles(c) {
+			for _, r := range runners {
+				r.clients[service] = r.Redis
+			}
+			continue
+		}
+		connections, err := cli.ConnectEach(c, service)
+		if err != nil {
+			return nil, err
+		}
+		for k, connection := range connections {
+			if i == 0 {
+				runners = append(runners, newRunner(c, connection, services, logger, len(connections) > 1))
+			}
+			runners[k].clients[service] = connection.Redis
+		}
+	}
+	return runners, nil
+}
+
+func newRunner(c *urfave.Context, connection cli.Connection, services []string, logger *log.Logger, several bool) *runner {
 	r := &runner{
 		Config: stream.Config{
 			Redis: connection.Redis, Keys: connection.Keys, Log: logger,
 			LogMax: c.Int64("log-keep"), ReceiptTTL: c.Duration("receipt-keep"),
 		},
-		services: strings.Split(c.String("service"), ","),
+		services: services,
+		clients:  map[string]redis.UniversalClient{},
 		several:  several,
 	}
 	if several {
@@ -75,11 +102,26 @@ func newRunner(c *urfave.Context, connection cli.Connection, logger *log.Logger,
 	return r
 }
 
-// A runner is an instance in one library, and the services it runs there.
+// A runner is an instance in one library, and the services it runs there. What it
+// does as an instance, it does by the first service's client.
 type runner struct {
 	stream.Config
 	services []string
-	several  bool // the process serves other libraries too
+	clients  map[string]redis.UniversalClient // of each service
+	several  bool                             // the process serves other libraries too
+}
+
+func (r *runner) close() {
+	for _, rdb := range r.clients {
+		_ = rdb.Close() // a second time where services share it, which does nothing
+	}
+}
+
+// configOf is what a service works with.
+func (r *runner) configOf(service string) stream.Config {
+	config := r.Config
+	config.Redis = r.clients[service]
+	return config
 }
 
 // A service is what an instance can run.
@@ -133,7 +175,7 @@ func (r *runner) run(ctx context.Context, c *urfave.Context, name string) error 
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error { return r.Instance.Run(groupCtx, r.Outage) })
 	for _, inbox := range inboxes {
-		group.Go(func() error { return stream.Run(groupCtx, r.Config, inbox) })
+		group.Go(func() error { return stream.Run(groupCtx, r.configOf(inbox.Service), inbox) })
 	}
 	if err := group.Wait(); err != nil {
 		return r.explain("serve as "+name, err)
@@ -147,11 +189,11 @@ func (r *runner) build(c *urfave.Context) []service {
 	var services []service
 	for _, name := range r.services {
 		if name == library.Shelving {
-			services = append(services, shelving.NewService(shelving.Config{Config: r.Config, FetchTime: c.Duration("fetch-time")}))
+			services = append(services, shelving.NewService(shelving.Config{Config: r.configOf(name), FetchTime: c.Duration("fetch-time")}))
 			continue
 		}
 		services = append(services, lending.NewService(lending.Config{
-			Config: r.Config, LoansMax: c.Int("limit"), LoanDays: c.Int("loan-days"), FrontMax: c.Int("front"),
+			Config: r.configOf(name), LoansMax: c.Int("limit"), LoanDays: c.Int("loan-days"), FrontMax: c.Int("front"),
 		}))
 	}
 	return services
@@ -204,7 +246,7 @@ func (r *runner) leave() {
 	for _, service := range r.services {
 		for _, inbox := range r.Keys.Inboxes(service) {
 			// What is left in the group is removed by the next sweep of another instance.
-			_ = stream.Retire(ctx, r.Redis, r.Keys, inbox, service, r.Instance.Name())
+			_ = stream.Retire(ctx, r.clients[service], r.Keys, inbox, service, r.Instance.Name())
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"example.com/library/acl"
 	"example.com/library/instance"
 	"example.com/library/internal/cli"
 	"example.com/library/lending"
@@ -56,7 +57,7 @@ func showStatus(c *urfave.Context) error {
 	if _, err := cli.Names(c, 0, 0); err != nil {
 		return err
 	}
-	connections, err := cli.ConnectEach(c)
+	connections, err := cli.ConnectEach(c, acl.Staff)
 	if err != nil {
 		return err
 	}

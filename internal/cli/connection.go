@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -47,7 +48,17 @@ func serverFlags() []cli.Flag {
 			Name: "password-file", EnvVars: []string{"LENDING_PASSWORD_FILE"}, Category: "Connection",
 			Usage: "read the password from `FILE`, which only you may read (chmod 600)",
 		},
+		&cli.StringFlag{
+			Name: "password-dir", EnvVars: []string{"LENDING_PASSWORD_DIR"}, Category: "Connection",
+			Usage: "connect as the users of lendingd acl, each with the password in the file of its name in `DIR`",
+		},
 		&cli.BoolFlag{Name: "ssl", DisableDefaultText: true, EnvVars: []string{"LENDING_SSL"}, Category: "Connection", Usage: "connect with TLS, as rediss:// does"},
+		&cli.StringFlag{
+			Name: "ssl-ca", EnvVars: []string{"LENDING_SSL_CA"}, Category: "Connection",
+			Usage: "believe a server that a CA in `FILE` vouches for (PEM)", DefaultText: "those the system trusts",
+		},
+		&cli.StringFlag{Name: "ssl-cert", EnvVars: []string{"LENDING_SSL_CERT"}, Category: "Connection", Usage: "show the server the client certificate in `FILE` (PEM)"},
+		&cli.StringFlag{Name: "ssl-key", EnvVars: []string{"LENDING_SSL_KEY"}, Category: "Connection", Usage: "its key, in `FILE` (PEM), which only you may read (chmod 600)"},
 	}
 }
 
@@ -58,10 +69,12 @@ type Connection struct {
 }
 
 // Connect makes the client that the connection flags describe, and the keys of
-// the library they name. It does not dial yet. Its error wraps library.ErrAddress
-// or library.ErrName, or is a UsageError.
-func Connect(c *cli.Context) (redis.UniversalClient, library.Keys, error) {
-	connections, err := connect(c, []string{c.String("library")})
+// the library they name. It does not dial yet. role is the user of lendingd acl that
+// may do what the command is about to; with --password-dir it connects as that user.
+// Its error wraps library.ErrAddress or library.ErrName, or is a UsageError, or says
+// which file cannot be read.
+func Connect(c *cli.Context, role string) (redis.UniversalClient, library.Keys, error) {
+	connections, err := connect(c, []string{c.String("library")}, role)
 	if err != nil {
 		return nil, library.Keys{}, err
 	}
@@ -71,7 +84,15 @@ func Connect(c *cli.Context) (redis.UniversalClient, library.Keys, error) {
 // ConnectEach is Connect for a command that has SeveralConnectionFlags. Every
 // library gets a client of its own, so that one whose server is away cannot hold
 // the others up. A library that is named twice counts once.
-func ConnectEach(c *cli.Context) ([]Connection, error) {
+func ConnectEach(c *cli.Context, role string) ([]Connection, error) {
+	return connect(c, Libraries(c), role)
+}
+
+// HasRoles says whether ConnectEach connects as another user for each role.
+func HasRoles(c *cli.Context) bool { return c.String("password-dir") != "" }
+
+// Libraries are the names in SeveralConnectionFlags, unchecked, each once.
+func Libraries(c *cli.Context) []string {
 	given := []string{"main"}
 	if c.IsSet("library") {
 		given = strings.Split(strings.Join(c.StringSlice("library"), ","), ",")
@@ -82,16 +103,19 @@ func ConnectEach(c *cli.Context) ([]Connection, error) {
 			names = append(names, name)
 		}
 	}
-	return connect(c, names)
+	return names
 }
 
-func connect(c *cli.Context, names []string) ([]Connection, error) {
+func connect(c *cli.Context, names []string, role string) ([]Connection, error) {
 	for _, name := range names {
 		if err := library.CheckTag("library", name); err != nil {
 			return nil, err
 		}
 	}
-	options := library.Options{Cluster: c.Bool("cluster"), TLS: c.Bool("ssl"), Password: c.String("password")}
+	options := library.Options{
+		Cluster: c.Bool("cluster"), TLS: c.Bool("ssl"),
+		Certificates: library.Certificates{CA: c.String("ssl-ca"), Certificate: c.String("ssl-cert"), Key: c.String("ssl-key")},
+	}
 	for _, text := range c.StringSlice("address") {
 		options.Addresses = append(options.Addresses, library.SplitAddresses(text)...)
 	}
@@ -99,14 +123,14 @@ func connect(c *cli.Context, names []string) ([]Connection, error) {
 		db := c.Int("db")
 		options.DB = &db
 	}
-	if path := c.String("password-file"); path != "" {
-		if options.Password != "" {
-			return nil, usageErrorf("give --password or --password-file, not both")
-		}
-		var err error
-		if options.Password, err = readPassword(path); err != nil {
+	if key := options.Certificates.Key; key != "" {
+		if err := checkSecret("key", key); err != nil {
 			return nil, err
 		}
+	}
+	var err error
+	if options.User, options.Password, err = credentials(c, role); err != nil {
+		return nil, err
 	}
 	var connections []Connection
 	for _, name := range names {
@@ -120,13 +144,41 @@ func connect(c *cli.Context, names []string) ([]Connection, error) {
 	return connections, nil
 }
 
-func readPassword(path string) (string, error) {
+// credentials are the user and the password that the flags say; each is empty where
+// the address may say it.
+func credentials(c *cli.Context, role string) (user, password string, err error) {
+	password, file, dir := c.String("password"), c.String("password-file"), c.String("password-dir")
+	switch {
+	case password != "" && file != "":
+		return "", "", usageErrorf("give --password or --password-file, not both")
+	case dir != "" && (password != "" || file != ""):
+		return "", "", usageErrorf("give --password-dir or one password, not both")
+	case dir != "":
+		password, err = ReadPassword(filepath.Join(dir, role))
+		return role, password, err
+	case file != "":
+		password, err = ReadPassword(file)
+	}
+	return "", password, err
+}
+
+// checkSecret refuses a file that others can read.
+func checkSecret(what, path string) error {
 	info, err := os.Stat(path)
 	if err != nil {
-		return "", fmt.Errorf("read the password: %w", err)
+		return fmt.Errorf("read the %s: %w", what, err)
 	}
 	if info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
-		return "", usageErrorf("others can read the password in %s; run: chmod 600 %s", library.Printable(path), library.Printable(path))
+		return usageErrorf("others can read the %s in %s; run: chmod 600 %s", what, library.Printable(path), library.Printable(path))
+	}
+	return nil
+}
+
+// ReadPassword reads a password from a file that nobody else may read. Its error is a
+// UsageError if others may.
+func ReadPassword(path string) (string, error) {
+	if err := checkSecret("password", path); err != nil {
+		return "", err
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {

@@ -42,7 +42,8 @@ type Node struct {
 // StartCluster runs a Cluster of so many masters, each with a replica if asked for,
 // and returns once every node knows who has which slots and each replica has
 // caught up. A master that dies leaves the others' slots served. args are
-// redis-server's own, for each node. The nodes end with the test.
+// redis-server's own, for each node; with "--tls-cluster", "yes" the nodes' addresses
+// are for TLS alone. The nodes end with the test.
 func StartCluster(t testing.TB, masters int, withReplicas bool, args ...string) *Cluster {
 	t.Helper()
 	lookUp(t)
@@ -128,8 +129,12 @@ func startNode(t testing.TB, args []string) *Node {
 	t.Helper()
 	port, bus := freePort(t), freePort(t)
 	node := &Node{Address: net.JoinHostPort("127.0.0.1", strconv.FormatInt(port, 10))}
+	listen := "--port"
+	if slices.Contains(args, "--tls-cluster") {
+		listen = "--tls-port"
+	}
 	node.Server = Start(t, append([]string{
-		"--bind", "127.0.0.1", "--port", strconv.FormatInt(port, 10),
+		"--bind", "127.0.0.1", listen, strconv.FormatInt(port, 10),
 		"--cluster-enabled", "yes", "--cluster-port", strconv.FormatInt(bus, 10),
 		"--cluster-node-timeout", strconv.FormatInt(NodeTimeout.Milliseconds(), 10), "--cluster-require-full-coverage", "no",
 		"--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0",
