@@ -38,6 +38,8 @@ type Client struct {
 	keys keys
 	bell string // this client's word in its channel's name
 
+	appends appends
+
 	mu      sync.Mutex
 	bells   *redis.PubSub            // nil until the first wait
 	waiting map[string][]chan string // request id → those to tell of a ring
@@ -51,7 +53,10 @@ func NewClient(rdb redis.UniversalClient, name string) (*Client, error) {
 	if err := library.CheckTag("library", name); err != nil {
 		return nil, err
 	}
-	return &Client{rdb: rdb, keys: keys{library.Keys{Library: name}}, bell: rand.Text(), waiting: map[string][]chan string{}}, nil
+	return &Client{
+		rdb: rdb, keys: keys{library.Keys{Library: name}}, bell: rand.Text(),
+		appends: appends{rdb: rdb}, waiting: map[string][]chan string{},
+	}, nil
 }
 
 // Close ends the client's subscription.
@@ -135,7 +140,7 @@ func (c *Client) send(ctx context.Context, order Order, bell string) (string, er
 		// The service makes its group at 0, whenever it comes, so that it will be given
 		// what was appended before. So a client need not be allowed to make groups.
 		var entry string
-		entry, err = c.rdb.XAdd(ctx, &redis.XAddArgs{Stream: inbox, Values: order.values(bell)}).Result()
+		entry, err = c.appends.add(ctx, inbox, order.values(bell))
 		if err == nil {
 			return entry, nil
 		}
