@@ -28,6 +28,12 @@ chaos: ## torment workers, Redis and the network under load, and check every ans
 guarantees: ## measure what survives which death, and write docs/guarantees.md (7 minutes; ROUNDS=3)
 	cd proof/guarantees && go test -count=1 -parallel 3 -timeout 30m -run '^TestEveryWayOfRunning$$' -rounds $(or $(ROUNDS),3) -write ../../docs/guarantees.md
 
+every-byte: ## cut the append-only file of each script's step at every byte, and start Redis on it (20 minutes)
+	go test -count=1 -timeout 1h -run AppendOnlyFile ./scripts -every-byte
+
+histories: ## play random histories on Redis and on the embedded server, and compare (N=1000 FROM=0)
+	go test -count=1 -timeout 1h -run AHistory ./scripts -histories $(or $(N),1000) -history $(or $(FROM),0)
+
 lint: ## check formatting, vet, staticcheck, the scripts' headers, and that go.mod is tidy, in bench/ too
 	@test -z "$$(gofmt -l .)" || { echo 'not formatted (gofmt -w):'; gofmt -l .; exit 1; }
 	go vet ./...
@@ -44,5 +50,5 @@ bench: ## measure speed, memory and storage against the targets (20 minutes; ONL
 mutants: ## break one guarantee after another, and show which suite notices (40 minutes; ONLY=fence,limit SUITES=scripts)
 	go run ./proof/mutants $(if $(ONLY),-only $(ONLY)) $(if $(SUITES),-suites $(SUITES)) $(if $(ONLY)$(SUITES),,-write docs/proof.md)
 
-.PHONY: help build run test race cluster-test chaos guarantees mutants lint bench
+.PHONY: help build run test race cluster-test chaos guarantees every-byte histories mutants lint bench
 .DEFAULT_GOAL := help

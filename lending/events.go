@@ -60,7 +60,7 @@ func newEvents(message redis.XMessage) []*Event {
 	}
 	milliseconds, _, _ := strings.Cut(message.ID, "-")
 	if ms, err := strconv.ParseInt(milliseconds, 10, 64); err == nil {
-		event.Time = time.UnixMilli(ms).UTC()
+		event.Time = moment(ms)
 	}
 	var events []*Event
 	var receipts []storedReceipt

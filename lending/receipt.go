@@ -119,7 +119,17 @@ func dueTime(ms int64) time.Time {
 	if ms == 0 {
 		return time.Time{}
 	}
-	return time.UnixMilli(ms).UTC().Truncate(time.Second)
+	return moment(ms).Truncate(time.Second)
+}
+
+// moment is a time in UTC, by the milliseconds since 1970. It is zero for one that has
+// no year of four digits, which nobody meant and JSON could not tell.
+func moment(ms int64) time.Time {
+	at := time.UnixMilli(ms).UTC()
+	if at.Year() < 1 || at.Year() > 9999 {
+		return time.Time{}
+	}
+	return at
 }
 
 // answers reports whether the receipt is the answer to that order.

@@ -2,7 +2,6 @@ package lending
 
 import (
 	"encoding/json"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -229,17 +228,11 @@ func FuzzNewEvents(f *testing.F) {
 			if !one.Concerns("", "") {
 				t.Error("the event does not concern just anybody")
 			}
-			if _, err := json.Marshal(one); err != nil && one.Time.Year() < 10000 && !dueTooLate(one.Receipt) {
+			if _, err := json.Marshal(one); err != nil {
 				t.Errorf("the event cannot be printed as JSON: %v", err)
 			}
 		}
 	})
-}
-
-// dueTooLate reports whether a loan ends in a year that JSON has no time for. No
-// script writes that.
-func dueTooLate(receipt *Receipt) bool {
-	return receipt != nil && slices.ContainsFunc(receipt.Books, func(line Line) bool { return line.Due.Year() < 0 || line.Due.Year() > 9999 })
 }
 
 func FuzzParseReceipt(f *testing.F) {

@@ -188,28 +188,40 @@ func FuzzConnect(f *testing.F) {
 	}
 	f.Add("redis://ali:", "@cellar:6379/0")
 	f.Add("rediss://:", "@[::1]:6390?db=1")
+	f.Add("redis://cellar?password=", "@")
+	f.Add("redis://:a,b", "@cellar,attic")
+	f.Add("redis://:%2C%40", "%20@cellar")
+	f.Add("unix://ali:", "@/run/redis.sock")
 	f.Fuzz(func(t *testing.T, before, after string) {
 		scheme, _, isURL := strings.Cut(before, "://")
 		if strings.Contains(before+after, "sesame") || !strings.Contains(after, "@") || isURL && scheme == "unix" && strings.Contains(before[len("unix://"):], "/") {
 			t.Skip("sesame stands where no password can")
 		}
 		address := before + "sesame" + after
-		rdb, err := Connect(Options{Address: address})
-		if err != nil {
-			if !errors.Is(err, ErrAddress) {
-				t.Errorf("Connect(%q) = %v, want an error that wraps ErrAddress", address, err)
+		for _, options := range []Options{
+			{Address: address},
+			{Address: address, TLS: true},
+			{Addresses: SplitAddresses(address), Library: "main"},
+			{Addresses: SplitAddresses("cellar," + address + ",attic:6379"), Library: "main"},
+			{Addresses: SplitAddresses("cellar," + address), Cluster: true},
+		} {
+			rdb, err := Connect(options)
+			if err != nil {
+				if !errors.Is(err, ErrAddress) {
+					t.Errorf("Connect(%+v) = %v, want an error that wraps ErrAddress", options, err)
+				}
+				if strings.Contains(err.Error(), "sesame") {
+					t.Errorf("Connect(%+v) gives the password away: %q", options, err.Error())
+				}
+				if r := unprintable(err.Error()); r >= 0 {
+					t.Errorf("Connect(%+v) says %q, which holds %U", options, err.Error(), r)
+				}
+				continue
 			}
-			if strings.Contains(err.Error(), "sesame") {
-				t.Errorf("Connect(%q) gives the password away: %q", address, err.Error())
+			if where := Where(rdb); strings.Contains(where, "sesame") {
+				t.Errorf("Where of a client for %+v gives the password away: %s", options, where)
 			}
-			if r := unprintable(err.Error()); r >= 0 {
-				t.Errorf("Connect(%q) says %q, which holds %U", address, err.Error(), r)
-			}
-			return
-		}
-		defer rdb.Close()
-		if where := Where(rdb); strings.Contains(where, "sesame") {
-			t.Errorf("Where of a client for %q gives the password away: %s", address, where)
+			rdb.Close()
 		}
 	})
 }

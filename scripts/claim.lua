@@ -25,6 +25,7 @@
 --         empty if the owner's lock is held again.
 -- Emits   one "rejected" an entry that was trimmed away
 -- Faults  FENCED  the instance no longer holds its name; nothing was written
+--         NOPERM  the Redis user may not run one of the script's commands; nothing was written
 local instance = KEYS[1]
 local owner = KEYS[2]
 local inbox = KEYS[3]
@@ -41,6 +42,15 @@ local rejected_max = ARGV[6]
 if redis.call('GETRANGE', instance, 0, #token - 1) ~= token then
   return redis.error_reply('FENCED the instance no longer holds its name')
 end
+-- Redis asks whether the user of the connection may run a command only when a script
+-- comes to it, and keeps what was written before. So all that may be run past the
+-- first write is asked for now. (The embedded server knows no permissions.)
+local function need(...)
+  if redis.acl_check_cmd and not redis.acl_check_cmd(...) then
+    error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ')))
+  end
+end
+need('XADD', events) need('XACK', inbox) need('XCLAIM', inbox)
 if owner_name ~= name and redis.call('EXISTS', owner) == 1 then return { {}, {} } end
 redis.call('XLEN', rejected)
 redis.call('XLEN', events)

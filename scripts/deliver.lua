@@ -29,6 +29,7 @@
 --         "sent_back"  this request is not waiting for the book, which goes back to the shelves
 -- Emits   one "delivered" an entry of that result, one "sent_back" an entry of that result
 -- Faults  FENCED  the instance no longer holds its name; nothing was written
+--         NOPERM  the Redis user may not run one of the script's commands; nothing was written
 local instance = KEYS[1]
 local deliveries = KEYS[2]
 local loans = KEYS[3]
@@ -48,6 +49,16 @@ local call = redis.call
 if call('GETRANGE', instance, 0, #token - 1) ~= token then
   return redis.error_reply('FENCED the instance no longer holds its name')
 end
+-- Redis asks whether the user of the connection may run a command only when a script
+-- comes to it, and keeps what was written before. So all that may be run past the
+-- first write is asked for now. (The embedded server knows no permissions.)
+local function need(...)
+  if redis.acl_check_cmd and not redis.acl_check_cmd(...) then
+    error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ')))
+  end
+end
+need('XADD', stores) need('HDEL', fetching) need('XADD', deliveries) need('PUBLISH', bells)
+need('XACK', deliveries) need('XINFO', 'GROUPS', deliveries) need('XTRIM', deliveries) need('XDEL', deliveries)
 local ids, last, requests, books = {}, {}, {}, {}
 local entries, total, arg, args = 0, 0, 6, #ARGV
 while arg <= args do

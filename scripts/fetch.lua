@@ -29,6 +29,7 @@
 --         "apart"     the same, in an entry of several books: it has an entry of its own now
 -- Emits   one "fetched" an entry of that result, one "awaited" an entry of that result
 -- Faults  FENCED  the instance no longer holds its name; nothing was written
+--         NOPERM  the Redis user may not run one of the script's commands; nothing was written
 local instance = KEYS[1]
 local fetches = KEYS[2]
 local away = KEYS[3]
@@ -46,6 +47,16 @@ local call = redis.call
 if call('GETRANGE', instance, 0, #token - 1) ~= token then
   return redis.error_reply('FENCED the instance no longer holds its name')
 end
+-- Redis asks whether the user of the connection may run a command only when a script
+-- comes to it, and keeps what was written before. So all that may be run past the
+-- first write is asked for now. (The embedded server knows no permissions.)
+local function need(...)
+  if redis.acl_check_cmd and not redis.acl_check_cmd(...) then
+    error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ')))
+  end
+end
+need('XADD', deliveries) need('INCRBY', away) need('HSET', awaited) need('XADD', fetches)
+need('XACK', fetches) need('XINFO', 'GROUPS', fetches) need('XTRIM', fetches) need('XDEL', fetches)
 local bays = { unpack(KEYS, 7) }
 local ids, texts, last, requests, books, outs = {}, {}, {}, {}, {}, {}
 local entries, total, arg, args = 0, 0, 5, #ARGV
@@ -56,6 +67,7 @@ while arg <= args do
   for i = arg + 3, arg + 1 + 2 * count, 2 do
     total = total + 1
     requests[total], books[total] = ARGV[i], ARGV[i + 1]
+    need('HSET', bays[total])
     outs[total] = call('HEXISTS', bays[total], ARGV[i + 1]) == 1
   end
   arg, last[entries] = arg + 3 + 2 * count, total

@@ -35,6 +35,7 @@
 --         otherwise the outcome and what became of each book, as in "partial front unavailable"
 -- Emits   one "decided" for at most 16 decided entries
 -- Faults  FENCED  the instance no longer holds its name; nothing was written
+--         NOPERM  the Redis user may not run one of the script's commands; nothing was written
 local instance = KEYS[1]
 local requests = KEYS[2]
 local loans = KEYS[3]
@@ -62,7 +63,20 @@ local call = redis.call
 if call('GETRANGE', instance, 0, #token - 1) ~= token then
   return redis.error_reply('FENCED the instance no longer holds its name')
 end
+-- Redis asks whether the user of the connection may run a command only when a script
+-- comes to it, and keeps what was written before. So all that may be run past the
+-- first write is asked for now. (The embedded server knows no permissions.)
+local function need(...)
+  if redis.acl_check_cmd and not redis.acl_check_cmd(...) then
+    error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ')))
+  end
+end
+need('EXISTS', page) need('SET', page)
+need('UNLINK', older) need('EXISTS', receipts) need('RENAME', receipts, older) need('HSET', receipts) need('PEXPIRE', receipts)
+need('HSET', loans) need('SREM', front) need('HSET', fetching) need('XADD', fetches) need('PUBLISH', bells)
+need('XACK', requests) need('XINFO', 'GROUPS', requests) need('XTRIM', requests) need('XDEL', requests)
 local cards = { unpack(KEYS, 11) }
+for n = 1, entries do need('HSET', cards[n]) end
 local ids = { unpack(ARGV, 10, 9 + entries) }
 local requested = { unpack(ARGV, 10 + entries, 9 + 2 * entries) }
 local users = { unpack(ARGV, 10 + 2 * entries, 9 + 3 * entries) }

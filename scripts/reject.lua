@@ -24,6 +24,7 @@
 --         "rejected"  it was set aside; a receipt that stood before still stands
 -- Emits   one "rejected"
 -- Faults  FENCED  the instance no longer holds its name; nothing was written
+--         NOPERM  the Redis user may not run one of the script's commands; nothing was written
 local instance = KEYS[1]
 local inbox = KEYS[2]
 local rejected = KEYS[3]
@@ -46,6 +47,17 @@ local bell = ARGV[11]
 if redis.call('GETRANGE', instance, 0, #token - 1) ~= token then
   return redis.error_reply('FENCED the instance no longer holds its name')
 end
+-- Redis asks whether the user of the connection may run a command only when a script
+-- comes to it, and keeps what was written before. So all that may be run past the
+-- first write is asked for now. (The embedded server knows no permissions.)
+local function need(...)
+  if redis.acl_check_cmd and not redis.acl_check_cmd(...) then
+    error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ')))
+  end
+end
+need('XADD', events) need('XACK', inbox) need('XDEL', inbox)
+if request ~= '' then need('HSET', receipts) need('PEXPIRE', receipts) end
+if bell ~= '' then need('PUBLISH', bell) end
 if #redis.call('XPENDING', inbox, group, id, id, 1, name) == 0 then return 'gone' end
 redis.call('XLEN', rejected)
 redis.call('XLEN', events)

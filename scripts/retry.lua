@@ -17,7 +17,7 @@
 --         "not_kept"  the entry's fields were too large to keep, or trimmed away: nothing was done
 --         otherwise the id of the new entry in the inbox
 -- Emits   one "retried"
--- Faults  none
+-- Faults  NOPERM  the Redis user may not run one of the script's commands; nothing was written
 local rejected = KEYS[1]
 local inbox = KEYS[2]
 local events = KEYS[3]
@@ -28,6 +28,15 @@ local log_max = ARGV[2]
 local request = ARGV[3]
 
 -- Read.
+-- Redis asks whether the user of the connection may run a command only when a script
+-- comes to it, and keeps what was written before. So all that may be run past the
+-- first write is asked for now. (The embedded server knows no permissions.)
+local function need(...)
+  if redis.acl_check_cmd and not redis.acl_check_cmd(...) then
+    error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ')))
+  end
+end
+need('XADD', events) need('HDEL', receipts) need('HDEL', older) need('XDEL', rejected)
 redis.call('XLEN', inbox)
 redis.call('XLEN', events)
 local entry = redis.call('XRANGE', rejected, id, id)[1]

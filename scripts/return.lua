@@ -40,6 +40,7 @@
 -- Emits   one "decided" for at most 16 decided entries, one "shelved" for at most 16 books
 --         that go to the shelves
 -- Faults  FENCED  the instance no longer holds its name; nothing was written
+--         NOPERM  the Redis user may not run one of the script's commands; nothing was written
 local instance = KEYS[1]
 local returns = KEYS[2]
 local loans = KEYS[3]
@@ -69,6 +70,19 @@ local call = redis.call
 if call('GETRANGE', instance, 0, #token - 1) ~= token then
   return redis.error_reply('FENCED the instance no longer holds its name')
 end
+-- Redis asks whether the user of the connection may run a command only when a script
+-- comes to it, and keeps what was written before. So all that may be run past the
+-- first write is asked for now. (The embedded server knows no permissions.)
+local function need(...)
+  if redis.acl_check_cmd and not redis.acl_check_cmd(...) then
+    error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ')))
+  end
+end
+need('EXISTS', page) need('SET', page)
+need('UNLINK', older) need('EXISTS', receipts) need('RENAME', receipts, older) need('HSET', receipts) need('PEXPIRE', receipts)
+need('HDEL', loans) need('SADD', front) need('SREM', front) need('XADD', stores) need('PUBLISH', bells)
+need('HSET', demand) need('HLEN', demand) need('UNLINK', faded) need('RENAME', demand, faded) need('SET', clock)
+need('XACK', returns) need('XINFO', 'GROUPS', returns) need('XTRIM', returns) need('XDEL', returns)
 local cards = { unpack(KEYS, 14) }
 local ids = { unpack(ARGV, 11, 10 + entries) }
 local requested = { unpack(ARGV, 11 + entries, 10 + 2 * entries) }
@@ -79,7 +93,10 @@ local counts = { unpack(ARGV, 11 + 5 * entries, 10 + 6 * entries) }
 local books = { unpack(ARGV, 11 + 6 * entries) }
 -- A key of the wrong type must fault before the first write, which is to the log.
 call('XPENDING', returns, group)
-for n = 1, entries do call('HLEN', cards[n]) end
+for n = 1, entries do
+  need('HDEL', cards[n])
+  call('HLEN', cards[n])
+end
 local standing = call('HMGET', receipts, unpack(requested))
 local before = call('EXISTS', older) == 1 and call('HMGET', older, unpack(requested)) or {}
 local holders = call('HMGET', loans, unpack(books))

@@ -535,12 +535,7 @@ func TestOlderNotesOfDemandFade(t *testing.T) {
 	onBoth(t, func(t *testing.T, b *bench) {
 		back := func(start state, books ...string) state {
 			t.Helper()
-			c := takeBackAging(1, 20, by("ann", "r1", books...))
-			for i, arg := range c.args {
-				if arg == demandMax {
-					c.args[i] = 2
-				}
-			}
+			c := takeBackAging(1, 20, by("ann", "r1", books...)).with(demandMax, 2)
 			b.start(t, lentTo("ann", books...).with(start))
 			must(b.do(t, c))(t)
 			after := b.state(t, span{})

@@ -25,6 +25,7 @@
 --         "apart"      the same, in an entry of several books: it has an entry of its own now
 -- Emits   one "handed_on" an entry of that result, one "stored" an entry of that result
 -- Faults  FENCED  the instance no longer holds its name; nothing was written
+--         NOPERM  the Redis user may not run one of the script's commands; nothing was written
 local instance = KEYS[1]
 local stores = KEYS[2]
 local away = KEYS[3]
@@ -42,6 +43,16 @@ local call = redis.call
 if call('GETRANGE', instance, 0, #token - 1) ~= token then
   return redis.error_reply('FENCED the instance no longer holds its name')
 end
+-- Redis asks whether the user of the connection may run a command only when a script
+-- comes to it, and keeps what was written before. So all that may be run past the
+-- first write is asked for now. (The embedded server knows no permissions.)
+local function need(...)
+  if redis.acl_check_cmd and not redis.acl_check_cmd(...) then
+    error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ')))
+  end
+end
+need('XADD', deliveries) need('HDEL', awaited) need('DECRBY', away) need('XADD', stores)
+need('XACK', stores) need('XINFO', 'GROUPS', stores) need('XTRIM', stores) need('XDEL', stores)
 local bays = { unpack(KEYS, 7) }
 local ids, texts, last, books, outs = {}, {}, {}, {}, {}
 local entries, total, arg, args = 0, 0, 5, #ARGV
@@ -52,6 +63,7 @@ while arg <= args do
   for i = arg + 3, arg + 2 + count do
     total = total + 1
     books[total] = ARGV[i]
+    need('HDEL', bays[total])
     outs[total] = call('HEXISTS', bays[total], ARGV[i]) == 1
   end
   arg, last[entries] = arg + 3 + count, total

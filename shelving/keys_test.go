@@ -1,6 +1,7 @@
 package shelving
 
 import (
+	"regexp"
 	"testing"
 
 	"example.com/library/library"
@@ -33,4 +34,21 @@ func TestEveryKeyOfTheShelvingServiceHasItsPinnedName(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("keys (-want +got):\n%s", diff)
 	}
+}
+
+var outPattern = regexp.MustCompile(`^\{main\}:shelving:out:(0|[1-9]\d{0,4})$`)
+
+// FuzzOut builds the key for any book. It is a bay of the library's, whatever the name.
+// Books may share a bay, for they are fields of it.
+func FuzzOut(f *testing.F) {
+	f.Add("geb")
+	f.Add("")
+	f.Add("{north}:shelving:away")
+	f.Add("\x00\xff\u202e")
+	f.Fuzz(func(t *testing.T, book string) {
+		k := keys{library.Keys{Library: "main"}}
+		if key := k.out(book); !outPattern.MatchString(key) {
+			t.Errorf("the bay of %q has the key %q", book, key)
+		}
+	})
 }

@@ -145,7 +145,7 @@ func (p Parcel) Log(log *log.Logger, words, users []string) {
 		case users == nil:
 			log.Info(word, "book", p.Orders[from].Book, "id", p.Orders[from].Request)
 		default:
-			log.Info(word, "user", users[from], "book", p.Orders[from].Book, "id", p.Orders[from].Request)
+			log.Info(word, "user", library.Plain(users[from]), "book", p.Orders[from].Book, "id", p.Orders[from].Request)
 		}
 		from = to
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -64,7 +63,7 @@ func lookUpBook(c *urfave.Context) error {
 			where.User = ""
 		}
 		if c.String("output") == "json" {
-			return json.NewEncoder(c.App.Writer).Encode(where)
+			return cli.WriteJSON(c.App.Writer, where)
 		}
 		fmt.Fprintf(c.App.Writer, "%s %s\n", bold.Render(where.Book), describePlace(where))
 		return nil

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -36,7 +35,7 @@ func cardCommand() *urfave.Command {
 					return err
 				}
 				if c.String("output") == "json" {
-					return json.NewEncoder(c.App.Writer).Encode(card)
+					return cli.WriteJSON(c.App.Writer, card)
 				}
 				writeCard(c.App.Writer, card)
 				return nil

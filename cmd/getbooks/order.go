@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -82,7 +81,7 @@ func placeOrder(c *urfave.Context, action lending.Action) error {
 				return notKnown(c, order, err)
 			}
 			if c.String("output") == "json" {
-				return json.NewEncoder(c.App.Writer).Encode(map[string]string{"id": order.ID})
+				return cli.WriteJSON(c.App.Writer, map[string]string{"id": order.ID})
 			}
 			fmt.Fprintln(c.App.Writer, order.ID)
 			return nil
@@ -166,7 +165,7 @@ func notKnown(c *urfave.Context, order lending.Order, err error) error {
 		return err
 	}
 	if c.String("output") == "json" {
-		if err := json.NewEncoder(c.App.Writer).Encode(lending.Receipt{
+		if err := cli.WriteJSON(c.App.Writer, lending.Receipt{
 			ID: order.ID, Action: order.Action, User: order.User, Outcome: "unknown", Books: []lending.Line{},
 		}); err != nil {
 			return err

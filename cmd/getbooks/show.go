@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -72,7 +71,7 @@ func showReceipt(ctx context.Context, c *urfave.Context, client *lending.Client,
 		if follow && errors.Is(followed, lending.ErrUnknown) {
 			followed = followArrivals(ctx, c.App.Writer, client, receipt)
 		}
-	} else if err := json.NewEncoder(c.App.Writer).Encode(receipt); err != nil {
+	} else if err := cli.WriteJSON(c.App.Writer, receipt); err != nil {
 		return err
 	}
 	if errors.Is(followed, lending.ErrUnknown) {
@@ -109,7 +108,7 @@ func writeReceipt(w io.Writer, receipt *lending.Receipt) {
 		lending.Granted: "all lent", lending.Partial: "partly", lending.Denied: "denied: nothing lent",
 		lending.Returned: "all returned", lending.Refused: "refused: nothing taken back",
 	}[receipt.Outcome]
-	fmt.Fprintln(w, faint.Render(fmt.Sprintf("%s · receipt %s", summary, receipt.ID)))
+	fmt.Fprintln(w, faint.Render(fmt.Sprintf("%s · receipt %s", summary, library.Plain(receipt.ID))))
 }
 
 // describe is a receipt's line for one book.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -54,13 +53,12 @@ func watch(c *urfave.Context) error {
 		}
 	}
 	return atDesk(c, func(ctx context.Context, desk *desk) error {
-		encoder := json.NewEncoder(c.App.Writer)
 		return desk.Watch(ctx, since, func(event *lending.Event) error {
 			if !event.Concerns(user, book) {
 				return nil
 			}
 			if c.String("output") == "json" {
-				return encoder.Encode(event)
+				return cli.WriteJSON(c.App.Writer, event)
 			}
 			_, err := fmt.Fprintln(c.App.Writer, describeEvent(event))
 			return err

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -90,7 +89,7 @@ func encodeRejected(w io.Writer, entry stream.RejectedEntry) error {
 		plain[library.Plain(name)] = library.Plain(value)
 	}
 	entry.Fields = plain
-	return json.NewEncoder(w).Encode(entry)
+	return cli.WriteJSON(w, entry)
 }
 
 var entryIDPattern = regexp.MustCompile(`^\d{1,20}-\d{1,20}$`)

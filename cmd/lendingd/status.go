@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -69,7 +68,7 @@ func showStatus(c *urfave.Context) error {
 		case err != nil:
 			err = fmt.Errorf("look at library %q on %s: %w", connection.Keys.Library, library.Where(connection.Redis), err)
 		case c.String("output") == "json":
-			err = json.NewEncoder(c.App.Writer).Encode(status)
+			err = cli.WriteJSON(c.App.Writer, status)
 		default:
 			if i > 0 {
 				fmt.Fprintln(c.App.Writer)

@@ -70,7 +70,7 @@ func Main(app *cli.App) {
 		<-signals
 		os.Exit(ExitBroken)
 	}()
-	os.Exit(run(ctx, app, os.Args))
+	os.Exit(Run(ctx, app, os.Args))
 }
 
 // cli would show a flag that may be repeated twice over, and so make every line of
@@ -91,8 +91,10 @@ type silence struct{}
 
 func (silence) Printf(context.Context, string, ...any) {}
 
-func run(ctx context.Context, app *cli.App, args []string) int {
-	app.ExitErrHandler = func(*cli.Context, error) {} // run prints errors itself
+// Run runs a program, prints its error, if there is one, on standard error, and
+// returns its exit code.
+func Run(ctx context.Context, app *cli.App, args []string) int {
+	app.ExitErrHandler = func(*cli.Context, error) {} // Run prints errors itself
 	refuseUsage(app)
 	args, err := Arrange(app, args)
 	if err == nil {
