@@ -73,6 +73,10 @@ func Main(app *cli.App) {
 	os.Exit(Run(ctx, app, os.Args))
 }
 
+// passwords are what an address may hold before its host. An address may be quoted
+// in a message, wherever on the command line it was put by mistake.
+var passwords = regexp.MustCompile(`://\S*@`)
+
 // cli would show a flag that may be repeated twice over, and so make every line of
 // the help as wide.
 var shownTwice = regexp.MustCompile(`^(.*?) \[ .*? \]`)
@@ -115,7 +119,7 @@ func Run(ctx context.Context, app *cli.App, args []string) int {
 	case library.KindOf(err) == library.Refused:
 		err = fmt.Errorf("%w; %s", err, library.Remedy(err))
 	}
-	fmt.Fprintf(os.Stderr, "%s: %s\n", app.Name, library.Plain(err.Error()))
+	fmt.Fprintf(os.Stderr, "%s: %s\n", app.Name, library.Plain(passwords.ReplaceAllString(err.Error(), "://…@")))
 	return code
 }
 
