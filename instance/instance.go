@@ -27,6 +27,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -88,6 +89,16 @@ func ReadOwner(value string) (Owner, error) {
 	}
 	err := json.Unmarshal([]byte(value[tokenBytes:]), &owner)
 	return owner, err
+}
+
+// Serves reports whether a lock's value is that of a process that runs a service.
+// One that does not tell what it runs may run any; one that is empty is gone.
+func Serves(value, service string) bool {
+	if value == "" {
+		return false
+	}
+	owner, err := ReadOwner(value)
+	return err != nil || len(owner.Services) == 0 || slices.Contains(owner.Services, service)
 }
 
 // An Instance is a name that this process holds.

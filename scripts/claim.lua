@@ -1,5 +1,6 @@
 -- claim.lua takes over entries that are pending for an instance whose lock is
--- gone, or that this very instance lost sight of.
+-- gone, or does not name this service any more, or that this very instance lost
+-- sight of.
 --
 -- An entry that was trimmed away while it was pending is set aside, for nobody
 -- can tell any more what it asked.
@@ -22,7 +23,7 @@
 --         instance: its id, how often it was delivered, and an array of its fields
 --         and values. The second has the ids of the entries that were set aside.
 --         Entries that are no longer pending for the owner are in neither; both are
---         empty if the owner's lock is held again.
+--         empty if the owner lives and runs this service.
 -- Emits   one "rejected" an entry that was trimmed away
 -- Faults  FENCED  the instance no longer holds its name; nothing was written
 --         NOPERM  the Redis user may not run one of the script's commands; nothing was written
@@ -50,8 +51,12 @@ local function need(...)
     error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ')))
   end
 end
-need('XADD', events) need('XACK', inbox) need('XCLAIM', inbox)
-if owner_name ~= name and redis.call('EXISTS', owner) == 1 then return { {}, {} } end
+need('XADD', rejected) need('XACK', inbox) need('XCLAIM', inbox)
+-- A name may live on without this service. Nobody will come back to what is left then.
+local lock = redis.call('GETRANGE', owner, 0, -1)
+local services = string.match(lock, '"services":%[([^%]]*)%]')
+local lives = lock ~= '' and (not services or string.find(services, '"' .. group .. '"', 1, true))
+if owner_name ~= name and lives then return { {}, {} } end
 redis.call('XLEN', rejected)
 redis.call('XLEN', events)
 local claimed, ids, trimmed = {}, {}, {}
@@ -70,9 +75,9 @@ end
 -- Write.
 for _, id in ipairs(trimmed) do
   local reason = 'it was trimmed away before it was handled'
-  redis.call('XADD', rejected, 'MAXLEN', '~', rejected_max, '*', 'stream', inbox, 'entry', id, 'reason', reason)
   redis.call('XADD', events, 'MAXLEN', '~', log_max, '*',
     'event', 'rejected', 'by', name, 'stream', inbox, 'entry', id, 'reason', reason, 'receipt', '')
+  redis.call('XADD', rejected, 'MAXLEN', '~', rejected_max, '*', 'stream', inbox, 'entry', id, 'reason', reason)
   redis.call('XACK', inbox, group, id)
 end
 if #ids > 0 then redis.call('XCLAIM', inbox, group, name, 0, unpack(ids)) end

@@ -157,6 +157,16 @@ func TestRejectingSetsAnEntryAside(t *testing.T) {
 			}),
 		},
 		{
+			name:  "what was decided behind it while it was pending is trimmed away",
+			start: state{"inbox": inbox(3, 2)},
+			call:  reject(refusal{}),
+			want:  "rejected",
+			end: state{
+				"inbox":    handled(3),
+				"rejected": entries(setAside("new", "2-0", reason)), "events": entries(rejectedEvent("2-0", reason, "")),
+			},
+		},
+		{
 			name:  "an entry that is pending for another instance is gone",
 			start: state{"inbox": pendingForAnother(3)},
 			call:  reject(refusal{request: "r1", receipt: sorry, bell: "bell:b1", fields: []any{".id", "r1"}}),
@@ -195,6 +205,21 @@ func TestClaimingTakesOverWhatNobodyWorksOn(t *testing.T) {
 			call:  claim("1-0", "2-0"),
 			want:  []any{[]any{}, []any{}},
 			end:   inHands(given(2), map[string][]string{"worker2": {"1-0", "2-0"}}).with(state{"owner": expiring{"token2", 1}}),
+		},
+		{
+			name:  "what a name left of a service that it does not run any more is taken over",
+			start: inHands(given(2), map[string][]string{"worker2": {"1-0", "2-0"}}).with(state{"owner": expiring{`token2{"services":["other"]}`, 1}}),
+			call:  claim("1-0"),
+			want:  []any{[]any{[]any{"1-0", 2, fields(1)}}, []any{}},
+			end: inHands(given(2), map[string][]string{"worker2": {"2-0"}, worker: {"1-0"}}).
+				with(state{"owner": expiring{`token2{"services":["other"]}`, 1}}),
+		},
+		{
+			name:  "nothing is taken from a name that runs this service among others",
+			start: inHands(given(1), map[string][]string{"worker2": {"1-0"}}).with(state{"owner": expiring{`token2{"services":["other","` + group + `"]}`, 1}}),
+			call:  claim("1-0"),
+			want:  []any{[]any{}, []any{}},
+			end:   inHands(given(1), map[string][]string{"worker2": {"1-0"}}).with(state{"owner": expiring{`token2{"services":["other","` + group + `"]}`, 1}}),
 		},
 		{
 			name:  "entries that this instance lost sight of are claimed although its lock is held",
@@ -273,6 +298,13 @@ func TestRetiringLosesNothing(t *testing.T) {
 			call:  retire(),
 			want:  "alive",
 			end:   state{"inbox": given(2)},
+		},
+		{
+			name:  "a name that does not run this service any more leaves its group",
+			start: state{"instance": expiring{`token{"services":["other"]}`, 1}, "inbox": handled(2)},
+			call:  retire(),
+			want:  "retired",
+			end:   state{"instance": expiring{`token{"services":["other"]}`, 1}, "inbox": stream{Read: "2-0", Pending: map[string][]string{}}},
 		},
 		{
 			name:  "an instance that is gone stays in the group while an entry is pending for it",

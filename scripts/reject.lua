@@ -55,7 +55,7 @@ local function need(...)
     error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ')))
   end
 end
-need('XADD', events) need('XACK', inbox) need('XDEL', inbox)
+need('XADD', rejected) need('XACK', inbox) need('XDEL', inbox) need('XTRIM', inbox) need('XINFO', 'GROUPS', inbox)
 if request ~= '' then need('HSET', receipts) need('PEXPIRE', receipts) end
 if bell ~= '' then need('PUBLISH', bell) end
 if #redis.call('XPENDING', inbox, group, id, id, 1, name) == 0 then return 'gone' end
@@ -63,11 +63,12 @@ redis.call('XLEN', rejected)
 redis.call('XLEN', events)
 local standing = request ~= '' and (redis.call('HGET', receipts, request) or redis.call('HGET', older, request))
 
--- Write.
-redis.call('XADD', rejected, 'MAXLEN', '~', rejected_max, '*',
-  'stream', inbox, 'entry', id, 'reason', reason, unpack(ARGV, 12))
+-- Write. The log comes first: a full server refuses a script's first write, and
+-- no later one.
 redis.call('XADD', events, 'MAXLEN', '~', log_max, '*',
   'event', 'rejected', 'by', name, 'stream', inbox, 'entry', id, 'reason', reason, 'receipt', text)
+redis.call('XADD', rejected, 'MAXLEN', '~', rejected_max, '*',
+  'stream', inbox, 'entry', id, 'reason', reason, unpack(ARGV, 12))
 if request ~= '' and not standing then
   redis.call('HSET', receipts, request, text)
   redis.call('PEXPIRE', receipts, 3 * receipt_ms)
@@ -75,4 +76,17 @@ end
 if bell ~= '' then redis.call('PUBLISH', bell, standing or text) end
 redis.call('XACK', inbox, group, id)
 redis.call('XDEL', inbox, id)
+
+-- Trim to what is still needed: the oldest pending entry and all after it, or,
+-- where nothing is pending, all after the last one delivered. What was decided
+-- while this one was pending may still stand behind it.
+for _, info in ipairs(redis.call('XINFO', 'GROUPS', inbox)) do
+  for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
+  if info.name == group and info.pending > 0 then
+    redis.call('XTRIM', inbox, 'MINID', redis.call('XPENDING', inbox, group)[2])
+  elseif info.name == group then
+    redis.call('XDEL', inbox, info['last-delivered-id'])
+    redis.call('XTRIM', inbox, 'MINID', info['last-delivered-id'])
+  end
+end
 return 'rejected'

@@ -7,7 +7,7 @@
 -- ARGV[1] name   the instance's name
 -- ARGV[2] group  the group
 --
--- Returns "alive"    its lock is held: nothing was done
+-- Returns "alive"    its lock is held, and names this service: nothing was done
 --         "pending"  entries are pending for it: nothing was done
 --         "retired"  it is not in the group any more
 -- Emits   nothing
@@ -18,7 +18,9 @@ local name = ARGV[1]
 local group = ARGV[2]
 
 -- Read.
-if redis.call('EXISTS', instance) == 1 then return 'alive' end
+local lock = redis.call('GETRANGE', instance, 0, -1)
+local services = string.match(lock, '"services":%[([^%]]*)%]')
+if lock ~= '' and (not services or string.find(services, '"' .. group .. '"', 1, true)) then return 'alive' end
 if #redis.call('XPENDING', inbox, group, '-', '+', 1, name) > 0 then return 'pending' end
 
 -- Write.

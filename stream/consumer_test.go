@@ -521,6 +521,24 @@ func TestALivingInstanceIsNotRobbedHoweverSlowItIs(t *testing.T) {
 	})
 }
 
+func TestWhatANameLeftOfAServiceItDoesNotRunAnyMoreIsTakenOver(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		ids := add(t, ctx, rdb, 3)
+		give(t, ctx, rdb, "changed")
+		_, err := instance.Take(ctx, rdb, instance.Config{Keys: keys, Name: "changed", TTL: time.Minute, Services: []string{library.Shelving}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := newWorker(t, rdb, "quick")
+		w.run(t)
+		if diff := cmp.Diff(ids, idsOf(w.take(t, ctx, 3))); diff != "" {
+			t.Errorf("taken over (-want +got):\n%s", diff)
+		}
+		soon(t, ctx, "the group, without the name", map[string]int64{"quick": 0}, func() map[string]int64 { return pending(t, ctx, rdb) })
+	})
+}
+
 func TestAnInstanceThatLivesAgainKeepsItsEntries(t *testing.T) {
 	each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := deadline(t)

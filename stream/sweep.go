@@ -2,9 +2,11 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
+	"example.com/library/instance"
 	"example.com/library/library"
 	"example.com/library/scripts"
 
@@ -12,7 +14,8 @@ import (
 )
 
 // sweep looks once through the group for entries that nobody works on: those
-// pending for an instance whose lock is gone, and those pending for this one
+// pending for an instance whose lock is gone or does not name this service any
+// more, and those pending for this one
 // that it does not have in hand (because it has just been started, or a reply was
 // lost). It takes them over and handles them. Instances that are gone and have
 // nothing pending are removed from the group.
@@ -28,21 +31,22 @@ func (c *consumer) sweep(ctx context.Context) error {
 			return err
 		}
 	}
-	locks := make([]*redis.IntCmd, len(consumers))
+	locks := make([]*redis.StringCmd, len(consumers))
 	_, err = c.Redis.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		for i, other := range consumers {
-			locks[i] = pipe.Exists(ctx, c.Keys.Instance(other.Name))
+			locks[i] = pipe.Get(ctx, c.Keys.Instance(other.Name))
 		}
 		return nil
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, redis.Nil) {
 		return err
 	}
 	for i, other := range consumers {
 		me := isMe(other)
-		if !me && locks[i].Val() == 1 {
+		if !me && instance.Serves(locks[i].Val(), c.Service) {
 			continue
 		}
+		var err error
 		if other.Pending > 0 {
 			err = c.takeOver(ctx, other.Name)
 		} else if !me {
