@@ -18,4 +18,12 @@
 //
 // Where the beginning of the log was trimmed away, nothing is assumed of a book
 // before the log's first word on it. Then its keys are checked against each other.
+//
+// Each step of a Check has a file, or a function in one:
+//
+//	replay.go    follows the log, and reports what cannot follow on what went before
+//	books.go     where each book is, who has it, and who works for those on their way
+//	receipts.go  the receipts, on both pages
+//	counts.go    the limit, the count of what is away, demand, and what must end
+//	inbox.go     what was acknowledged, set aside, or left by the dead
 package audit

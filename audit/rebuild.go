@@ -15,9 +15,9 @@ import (
 )
 
 var (
-	// ErrNotWhole is returned when a state cannot be made from the log, as the log's
-	// beginning is gone.
-	ErrNotWhole = errors.New("the log's beginning was trimmed away, so it does not tell all")
+	// ErrNotWhole is returned when a state cannot be made from the log, as a part of the
+	// log is gone.
+	ErrNotWhole = errors.New("the log is not whole any more: entries were trimmed away or deleted, so it does not tell all")
 
 	// ErrNotEmpty is returned when a library to be rebuilt has keys already.
 	ErrNotEmpty = errors.New("the library has keys already")
@@ -26,71 +26,74 @@ var (
 // Verify makes the state anew from the log, and reports where the library's keys
 // differ from it. It writes nothing. Its error may wrap ErrNotWhole.
 func Verify(ctx context.Context, config Config) (*Report, error) {
-	a, err := begin(ctx, config)
+	a, err := prepare(ctx, config)
 	if err != nil {
 		return nil, err
 	}
-	if !a.log.whole {
-		return nil, ErrNotWhole
+	return a.run(ctx, a.wholly, a.books, a.receipts, a.limit, a.away)
+}
+
+// wholly gives up where the log is not whole.
+func (a *audit) wholly(context.Context) error {
+	if !a.log.whole || a.eyes.broken[a.keys.Events()] {
+		return ErrNotWhole
 	}
-	for _, step := range []func(context.Context) error{a.books, a.receipts, a.away} {
-		if err := step(ctx); err != nil {
-			return nil, err
-		}
-	}
-	return a.finish(), nil
+	return nil
 }
 
 // Rebuild makes another library out of the log of this one, on the same server:
 // a copy of the log, and the state to which it leads, orders under way included.
 // What is not in the log is not in the copy: orders that are not decided yet, how
-// much books are in demand, and whom to ring. Its error may wrap ErrNotWhole or
-// ErrNotEmpty. A copy that was interrupted is not empty, and not whole.
+// much books are in demand, entries that were set aside, and whom to ring. Receipts
+// that had ended stand again. Its error may wrap ErrNotWhole or ErrNotEmpty. A copy
+// that was interrupted is not empty, and an audit of it finds so.
 func Rebuild(ctx context.Context, config Config, to library.Keys) (*Report, error) {
-	master, err := library.Master(ctx, config.Redis, to)
-	if err != nil {
-		return nil, err
-	}
-	for cursor := uint64(0); ; {
-		names, next, err := master.Scan(ctx, cursor, to.Key("*"), scanCount).Result()
-		if err != nil {
-			return nil, fmt.Errorf("look for keys of library %q: %w", to.Library, err)
-		}
-		if len(names) > 0 {
-			return nil, fmt.Errorf("%w: %s", ErrNotEmpty, library.Printable(names[0]))
-		}
-		if cursor = next; cursor == 0 {
-			break
-		}
-	}
 	a, err := prepare(ctx, config)
 	if err != nil {
 		return nil, err
 	}
-	if !a.log.whole {
-		return nil, ErrNotWhole
-	}
-	w := &writer{ctx: ctx, pipe: config.Redis.Pipeline(), keys: keys{to}, texts: map[string]string{}}
-	a.log.keep = w.log
-	if err := a.follow(ctx); err != nil {
+	if err := a.wholly(ctx); err != nil {
 		return nil, err
 	}
-	fields, err := config.Redis.HGetAll(ctx, a.keys.terms()).Result()
+	if err := vacant(ctx, config.Redis, to); err != nil {
+		return nil, err
+	}
+	a.report.To = to.Library
+	w := &writer{ctx: ctx, pipe: config.Redis.Pipeline(), keys: keys{to}, report: a.report}
+	a.log.keep = w.log
+	return a.run(ctx, a.wholly, func(ctx context.Context) error {
+		fields, err := config.Redis.HGetAll(ctx, a.keys.terms()).Result()
+		if err := a.eyes.missing(a.keys.terms(), err); err != nil {
+			return err
+		}
+		if err := w.state(a.log, fields); err != nil {
+			return fmt.Errorf("write library %q: %w", to.Library, err)
+		}
+		return nil
+	})
+}
+
+// vacant reports whether a library has no key yet.
+func vacant(ctx context.Context, rdb redis.UniversalClient, to library.Keys) error {
+	master, err := library.Master(ctx, rdb, to)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", a.keys.terms(), err)
+		return err
 	}
-	if err := w.state(a.log, fields); err != nil {
-		return nil, fmt.Errorf("write library %q: %w", to.Library, err)
-	}
-	return a.finish(), nil
+	eyes := &observer{rdb: rdb, master: master, keys: keys{to}}
+	return eyes.scan(ctx, func(names []string) error {
+		if len(names) > 0 {
+			return fmt.Errorf("%w: %s, among others", ErrNotEmpty, quoted(names[0]))
+		}
+		return nil
+	})
 }
 
 // A writer writes a library, some commands at a time.
 type writer struct {
-	ctx   context.Context
-	pipe  redis.Pipeliner
-	keys  keys
-	texts map[string]string // request → receipt
+	ctx    context.Context
+	pipe   redis.Pipeliner
+	keys   keys
+	report *Report
 }
 
 // flush sends the commands that have gathered, if they are many or must be sent.
@@ -102,21 +105,21 @@ func (w *writer) flush(must bool) error {
 	return err
 }
 
-// log copies a page of the log, and notes its receipts.
+// log copies a page of the log, and its receipts.
 func (w *writer) log(page []redis.XMessage) error {
 	for _, message := range page {
 		w.pipe.XAdd(w.ctx, &redis.XAddArgs{Stream: w.keys.Events(), ID: message.ID, Values: inOrder(message.Values)})
+		if e, err := newEvent(message); err == nil { // else it was reported
+			for _, r := range e.receipts {
+				if e.name == "decided" {
+					w.pipe.HSet(w.ctx, w.keys.receipts(), r.ID, r.text)
+				} else {
+					w.pipe.HSetNX(w.ctx, w.keys.receipts(), r.ID, r.text)
+				}
+			}
+		}
 		if err := w.flush(false); err != nil {
 			return fmt.Errorf("copy the log: %w", err)
-		}
-		e, err := newEvent(message)
-		if err != nil {
-			continue // it was reported
-		}
-		for _, r := range e.receipts {
-			if w.texts[r.ID] == "" || e.name == "decided" {
-				w.texts[r.ID] = r.text
-			}
 		}
 	}
 	return nil
@@ -140,14 +143,17 @@ func inOrder(values map[string]any) []any {
 
 // state writes what the log leads to.
 func (w *writer) state(log *replay, terms map[string]string) error {
-	k, ctx, out := w.keys, w.ctx, 0
+	k, ctx, report := w.keys, w.ctx, w.report
+	cards := map[string]bool{}
 	orders := func(inbox string, pair ...string) {
-		text, _ := json.Marshal([][]string{pair})
+		text, _ := json.Marshal([][]string{pair}) // texts always marshal
 		w.pipe.XAdd(ctx, &redis.XAddArgs{Stream: inbox, Values: []any{"orders", string(text)}})
 	}
 	for _, name := range slices.Sorted(maps.Keys(log.books)) {
 		b := log.books[name]
 		if b.holder != "" {
+			report.Loans++
+			cards[b.holder] = true
 			w.pipe.HSet(ctx, k.loans(), name, b.holder)
 			w.pipe.HSet(ctx, k.card(b.holder), name, fmt.Sprintf("%d%04d", b.dueMS, b.days))
 		}
@@ -155,17 +161,18 @@ func (w *writer) state(log *replay, terms map[string]string) error {
 			w.pipe.HSet(ctx, k.fetching(), name, b.fetching+" ")
 		}
 		if b.at != onShelves {
-			out++
+			report.Out++
 			w.pipe.HSet(ctx, k.bay(name), name, "")
 		}
 		switch b.at {
 		case inFront:
+			report.Front++
 			w.pipe.SAdd(ctx, k.front(), name)
 		case toShelves:
 			text, _ := json.Marshal([]string{name})
 			w.pipe.XAdd(ctx, &redis.XAddArgs{Stream: k.Stores(), Values: []any{"books", string(text)}})
 		case toUser:
-			orders(k.Deliveries(), b.order, name)
+			orders(k.Deliveries(), b.delivery, name)
 		}
 		switch b.stage {
 		case ordered:
@@ -177,20 +184,14 @@ func (w *writer) state(log *replay, terms map[string]string) error {
 			return err
 		}
 	}
-	if out > 0 {
-		w.pipe.Set(ctx, k.away(), out, 0)
+	report.Cards, report.Receipts = len(cards), len(log.answers)
+	if report.Out > 0 {
+		w.pipe.Set(ctx, k.away(), report.Out, 0)
 	}
 	for field, value := range terms {
 		w.pipe.HSet(ctx, k.terms(), field, value)
 	}
-	for id, text := range w.texts {
-		w.pipe.HSet(ctx, k.receipts(), id, text)
-		if err := w.flush(false); err != nil {
-			return err
-		}
-	}
-	if len(w.texts) > 0 && log.terms.receiptMS > 0 {
-		keep := time.Duration(log.terms.receiptMS) * time.Millisecond
+	if keep := time.Duration(log.terms.receiptMS) * time.Millisecond; report.Receipts > 0 && keep > 0 {
 		w.pipe.Set(ctx, k.page(), "rebuilt", keep)
 		w.pipe.PExpire(ctx, k.receipts(), 3*keep)
 	}

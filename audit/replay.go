@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"strconv"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -48,20 +50,26 @@ type book struct {
 	dueMS  int64  // when the loan ends
 	days   int64  // for how many days it was made
 	// fetching is the request for which the lending service has it fetched; order is
-	// the one that the shelving service works for, and stage is how far that is.
-	fetching, order string
-	stage           stage
-	event           string // the last one that told of it
+	// the one that the shelving service works for, and stage is how far that is;
+	// delivery is the one in the entry of the deliveries, while it is on its way to the
+	// user. But for forged orders they are all the same.
+	fetching, order, delivery string
+	stage                     stage
+	event                     string // the last one that told of it
 }
 
 // An answer is what the log says of an order's receipt.
 type answer struct {
-	hash      uint64 // of the receipt's text
-	event     string
-	rejected  bool
-	ambiguous bool // it was rejected twice, and either receipt may stand
-	seen      bool // among the stored ones
+	hash     uint64 // of the receipt's text
+	or       uint64 // of another that may stand in its place; 0 for none
+	event    string
+	user     string
+	rejected bool
+	seen     int // in which round it was last found among the stored ones
 }
+
+// A decision is an order and the event that tells of its answer.
+type decision struct{ id, event string }
 
 // A replay is the log, followed from its beginning.
 type replay struct {
@@ -72,43 +80,80 @@ type replay struct {
 	whole bool
 	terms terms
 
-	last    string // the id of the last entry read
-	first   string
-	entries int
-	books   map[string]*book
-	answers map[string]*answer
-	orders  []string       // the requests, as they were decided
-	held    map[string]int // loans a user, as far as the log tells
-	retried bool
-	seed    maphash.Seed
-	report  func(Finding)
-	notice  func(string)
+	last       string // the id of the last entry read
+	first      string
+	entries    int
+	books      map[string]*book
+	answers    map[string]*answer
+	decisions  []decision         // in their order
+	rejections map[[2]string]bool // the stream and the id of each entry that was set aside
+	held       map[string]int     // loans a user, as far as the log tells
+	retried    string             // the last event that tells of an entry put back
+	seed       maphash.Seed
+	report     func(Finding)
+	notice     func(string)
 	// touched gets the books that entries mention; nil for nobody wants to know.
 	touched map[string]bool
 	// keep is given every entry as it is read; nil for nobody wants to know.
 	keep func([]redis.XMessage) error
 }
 
+// isWhole asks whether nothing of the log is gone.
+func (r *replay) isWhole(ctx context.Context) (bool, error) {
+	info, err := r.rdb.XInfoStream(ctx, r.keys.Events()).Result()
+	switch {
+	case err != nil && strings.Contains(err.Error(), "no such key"):
+		return true, nil
+	case err != nil && strings.HasPrefix(err.Error(), "WRONGTYPE"):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("read the log: %w", err)
+	}
+	// The embedded server does not count what was ever added; that it has trimmed is
+	// known by the log's being full.
+	return info.EntriesAdded == info.Length || info.EntriesAdded == 0 && info.Length < r.terms.logMax, nil
+}
+
+// mayMiss reports whether what happened at the time of an entry of another stream may
+// be in the part of the log that is gone.
+func (r *replay) mayMiss(id string) bool {
+	return !r.whole && (r.first == "" || milliseconds(id) <= milliseconds(r.first))
+}
+
 // to reads the log up to an entry.
 func (r *replay) to(ctx context.Context, until string) error {
-	for r.last != until {
-		page, err := r.rdb.XRangeN(ctx, r.keys.Events(), "("+r.last, until, logPage).Result()
+	for isBefore(r.last, until) {
+		start := r.last
+		if r.entries == 0 {
+			start = "-"
+		}
+		page, err := r.rdb.XRangeN(ctx, r.keys.Events(), start, until, logPage).Result()
 		if err != nil {
 			return fmt.Errorf("read the log: %w", err)
 		}
-		if len(page) == 0 {
-			break
-		}
-		if r.entries > 0 {
+		switch {
+		case r.entries == 0 && len(page) > 0:
+			r.first = page[0].ID
+			// Asked after it was read: it may have been trimmed just before.
+			if r.whole, err = r.isWhole(ctx); err != nil {
+				return err
+			}
+		case r.entries == 0:
+			return nil
+		case len(page) > 0 && page[0].ID == r.last:
+			page = page[1:] // it shows that nothing is missing between the pages
+		default:
 			oldest, err := r.rdb.XRangeN(ctx, r.keys.Events(), "-", "+", 1).Result()
 			if err != nil {
 				return fmt.Errorf("read the log: %w", err)
 			}
-			if len(oldest) == 0 || isBefore(r.last, oldest[0].ID) && isBefore(oldest[0].ID, page[len(page)-1].ID) && oldest[0].ID != page[0].ID {
+			if len(oldest) == 0 || isBefore(r.last, oldest[0].ID) {
 				return errOutrun
 			}
-		} else {
-			r.first = page[0].ID
+			r.report(Finding{Kind: "log", Key: r.keys.Events(), Event: r.last, Problem: "somebody deleted this entry from the log just now"})
+		}
+		if len(page) == 0 {
+			return nil
 		}
 		for _, message := range page {
 			r.read(message)
@@ -127,20 +172,27 @@ func (r *replay) read(message redis.XMessage) {
 	r.entries++
 	e, err := newEvent(message)
 	if err != nil {
-		r.report(Finding{Kind: "log", Key: r.keys.Events(), Event: message.ID, Problem: err.Error()})
+		r.report(Finding{Kind: "log", Key: r.keys.Events(), Event: message.ID, Problem: "this entry cannot be understood: " + err.Error()})
 		return
 	}
 	for i := range e.receipts {
 		r.answered(e, &e.receipts[i])
 	}
 	for _, order := range e.orders {
-		r.moved(e, order[1], order[0])
+		user := ""
+		if len(order) == 3 {
+			user = order[2]
+		}
+		r.moved(e, order[1], order[0], user)
 	}
 	for _, name := range e.books {
-		r.moved(e, name, "")
+		r.moved(e, name, "", "")
 	}
-	if e.name == "retried" {
-		r.retried = true
+	switch e.name {
+	case "rejected":
+		r.rejections[[2]string{e.stream, e.entry}] = true
+	case "retried":
+		r.retried = e.id
 	}
 	if r.touched != nil {
 		e.mentions(func(book string) { r.touched[book] = true })
@@ -161,23 +213,38 @@ func (r *replay) book(name string) *book {
 	return b
 }
 
+// wrong reports what an event tells of a book, if that cannot follow on what the log
+// told before.
+func (r *replay) wrong(e *event, name, user, request string, b *book, problem string) {
+	if b.event != "" {
+		problem += "; event " + b.event + " told of it last"
+	}
+	r.report(Finding{Kind: "log", Key: r.keys.Events(), Book: name, User: user, Request: request, Event: e.id, Problem: problem})
+}
+
 // answered takes an order's answer into account.
 func (r *replay) answered(e *event, receipt *receipt) {
 	a := r.answers[receipt.ID]
-	hash := maphash.String(r.seed, receipt.text)
-	switch {
-	case e.name == "rejected" && a != nil && !a.rejected:
-		return // the receipt that stood before still stands
-	case e.name == "rejected":
-		r.answers[receipt.ID] = &answer{hash: hash, event: e.id, rejected: true, ambiguous: a != nil && a.hash != hash}
+	next := &answer{hash: maphash.String(r.seed, receipt.text), event: e.id, user: receipt.User, rejected: e.name == "rejected"}
+	// Within the time that receipts are kept, the first one stands and makes what comes
+	// later a repeat. Only one that says rejected can be taken back, by a person.
+	stands := a != nil && milliseconds(a.event) >= r.terms.receiptSince && milliseconds(e.id)-milliseconds(a.event) < r.terms.receiptMS &&
+		!(a.rejected && isBefore(a.event, r.retried))
+	if next.rejected && stands {
 		return
-	case a == nil:
-		r.orders = append(r.orders, receipt.ID)
-	case a.rejected && !r.retried || !a.rejected && milliseconds(e.id)-milliseconds(a.event) < r.terms.receiptMS:
-		r.report(Finding{Kind: "receipt", Key: r.keys.Events(), User: receipt.User, Request: receipt.ID, Event: e.id,
-			Problem: "it was decided twice; the first time by event " + a.event})
 	}
-	r.answers[receipt.ID] = &answer{hash: hash, event: e.id}
+	if next.rejected && a != nil {
+		next.or = a.hash
+	}
+	r.answers[receipt.ID] = next
+	if next.rejected {
+		return
+	}
+	if stands {
+		r.report(Finding{Kind: "receipt", Key: r.keys.Events(), User: receipt.User, Request: receipt.ID, Event: e.id,
+			Problem: "it was decided a second time; event " + a.event + " tells of the first"})
+	}
+	r.decisions = append(r.decisions, decision{receipt.ID, e.id})
 	if receipt.Action == "return" {
 		r.gaveBack(e, receipt)
 	} else {
@@ -190,27 +257,26 @@ func (r *replay) asked(e *event, receipt *receipt) {
 	loans := 0
 	for i, name := range receipt.Books {
 		b := r.book(name)
-		wrong := func(problem string) {
-			r.report(Finding{Kind: "log", Key: r.keys.Events(), Book: name, User: receipt.User, Request: receipt.ID, Event: e.id,
-				Problem: problem + r.before(b)})
-		}
-		switch result := receipt.Results[i]; result {
+		wrong := func(problem string) { r.wrong(e, name, receipt.User, receipt.ID, b, problem) }
+		word, due, _ := strings.Cut(receipt.Results[i], ":")
+		switch word {
 		case "front", "shelves":
 			loans++
 			switch {
 			case b.told && b.holder != "":
-				wrong("it was lent while it was lent to " + b.holder)
+				wrong("it was lent while it was " + lentTo(b.holder))
 				r.held[b.holder]--
-			case result == "front" && b.at != inFront && b.at != anywhere:
+			case word == "front" && b.at != inFront && b.at != anywhere:
 				wrong("it was lent from front storage while it was " + b.at.String())
-			case result == "shelves" && b.at != onShelves && b.at != toShelves && b.at != anywhere:
+			case word == "shelves" && b.at != onShelves && b.at != toShelves && b.at != anywhere:
 				wrong("it was ordered from the shelves while it was " + b.at.String())
 			}
 			r.held[receipt.User]++
 			b.told, b.holder, b.dueMS, b.fetching = true, receipt.User, receipt.DueMS, ""
 			b.days = (receipt.DueMS - milliseconds(e.id) + dayMS/2) / dayMS
-			if result == "front" {
-				b.at, b.stage = inHand, unordered
+			if word == "front" {
+				b.at = inHand
+				b.stays()
 			} else {
 				if b.at != toShelves && b.at != onShelves {
 					b.at = anywhere
@@ -219,22 +285,32 @@ func (r *replay) asked(e *event, receipt *receipt) {
 			}
 		case "unavailable":
 			if b.told && (b.holder == "" || b.holder == receipt.User) {
-				wrong("it was refused as unavailable while it was " + r.whose(b))
+				wrong("it was refused as not available while it was " + lentTo(b.holder))
 			}
 		case "over_limit":
 			if b.told && b.holder != "" {
-				wrong("it was refused for the limit while it was " + r.whose(b))
+				wrong("it was refused for the limit while it was " + lentTo(b.holder))
 			}
-		default: // already_yours, perhaps with a time
+		case "already_yours":
 			if b.told && b.holder != receipt.User {
-				wrong("it was said to be the user's already while it was " + r.whose(b))
+				wrong("it was said to be the user's already while it was " + lentTo(b.holder))
+			} else if ms, err := strconv.ParseInt(due, 10, 64); b.told && due != "" && (err != nil || ms != b.dueMS) {
+				wrong("it was said to be due " + date(ms) + " while it was due " + date(b.dueMS))
 			}
 		}
 		b.event = e.id
 	}
-	if held := r.held[receipt.User]; loans > 0 && held > r.terms.loansMax && milliseconds(e.id) >= r.terms.sinceMS {
+	if held := r.held[receipt.User]; loans > 0 && held > r.terms.loansMax && milliseconds(e.id) >= r.terms.limitSince {
 		r.report(Finding{Kind: "limit", Key: r.keys.card(receipt.User), User: receipt.User, Request: receipt.ID, Event: e.id,
-			Problem: fmt.Sprintf("the user was lent more than the limit: %d books, where %d are allowed", held, r.terms.loansMax)})
+			Problem: fmt.Sprintf("the user was lent too much: %d books then, and the limit is %d", held, r.terms.loansMax)})
+	}
+}
+
+// stays takes into account that the shelving service has nothing to do with a book.
+// Only of a forged order it still knows.
+func (b *book) stays() {
+	if b.stage != expected {
+		b.stage = unordered
 	}
 }
 
@@ -242,76 +318,70 @@ func (r *replay) asked(e *event, receipt *receipt) {
 func (r *replay) gaveBack(e *event, receipt *receipt) {
 	for i, name := range receipt.Books {
 		b := r.book(name)
-		wrong := func(problem string) {
-			r.report(Finding{Kind: "log", Key: r.keys.Events(), Book: name, User: receipt.User, Request: receipt.ID, Event: e.id,
-				Problem: problem + r.before(b)})
-		}
+		wrong := func(problem string) { r.wrong(e, name, receipt.User, receipt.ID, b, problem) }
 		switch receipt.Results[i] {
 		case "returned":
 			switch {
 			case b.told && b.holder != receipt.User:
-				wrong("it was taken back while it was " + r.whose(b))
+				wrong("it was taken back while it was " + lentTo(b.holder))
 			case b.at != inHand && b.at != anywhere:
 				wrong("it was taken back while it was " + b.at.String())
 			}
 			if r.held[receipt.User] > 0 {
 				r.held[receipt.User]--
 			}
-			*b = book{at: inFront, stage: unordered, told: true}
+			b.at, b.told, b.holder, b.dueMS, b.days, b.fetching = inFront, true, "", 0, 0, ""
+			b.stays()
 		case "not_yours":
 			if b.told && b.holder == receipt.User {
-				wrong("it was refused as not the user's while it was " + r.whose(b))
+				wrong("it was refused as not the user's while it was " + lentTo(b.holder))
 			}
 		case "on_its_way":
 			if b.told && (b.holder != receipt.User || b.fetching == "") {
-				wrong("it was refused as on its way while it was " + r.whose(b) + " and " + b.at.String())
+				wrong("it was refused as on its way while it was " + lentTo(b.holder) + " and " + b.at.String())
 			}
 		}
 		b.event = e.id
 	}
 }
 
-// moved takes into account that a book went from one place to another.
-func (r *replay) moved(e *event, name, request string) {
+// moved takes into account that a book went from one place to another. user is whom
+// the event names.
+func (r *replay) moved(e *event, name, request, user string) {
 	b := r.book(name)
 	wrong := func(problem string) {
-		r.report(Finding{Kind: "log", Key: r.keys.Events(), Book: name, User: b.holder, Request: request, Event: e.id,
-			Problem: e.name + ": " + problem + r.before(b)})
+		r.wrong(e, name, b.holder, request, b, "it was "+strings.ReplaceAll(e.name, "_", " ")+problem)
 	}
 	from := func(at place) {
 		if b.at != at && b.at != anywhere {
-			wrong("it was " + b.at.String())
+			wrong(" while it was " + b.at.String())
 		}
 	}
-	serves := func(was stage) bool {
-		switch {
-		case b.stage == unknown:
-		case b.stage != was || b.order != request:
-			return false
+	// Whoever may append to the fetches can order a book for anyone. It is sent back to
+	// the shelves, and mostly no harm is done.
+	serves := func() bool {
+		if b.stage == unknown || b.stage == ordered && b.order == request {
+			return true
 		}
-		return true
+		r.notice(fmt.Sprintf("book %s was %s for order %s, which did not ask for it (event %s)", quoted(name), e.name, quoted(request), e.id))
+		return false
 	}
 	switch e.name {
 	case "shelved":
 		from(inFront)
-		b.at, b.stage, b.told, b.holder = toShelves, unordered, true, ""
+		b.at, b.told, b.holder = toShelves, true, ""
+		b.stays()
 	case "fetched":
 		from(onShelves)
-		if !serves(ordered) {
-			// Whoever may append to the fetches can order a book for anyone. It is
-			// sent back to the shelves, and no harm is done.
-			r.notice(fmt.Sprintf("book %q was fetched for order %s, which did not ask for it (event %s)", name, request, e.id))
-		} else {
-			b.stage, b.order = unordered, request
+		if serves() {
+			b.stage = unordered
 		}
-		b.at = toUser
+		b.at, b.delivery = toUser, request
 	case "awaited":
 		if b.at == onShelves {
-			wrong("it was on the shelves")
+			wrong(" while it was on the shelves")
 		}
-		if !serves(ordered) {
-			r.notice(fmt.Sprintf("book %q was awaited for order %s, which did not ask for it (event %s)", name, request, e.id))
-		}
+		serves()
 		if b.at == anywhere {
 			b.at = toShelves
 		}
@@ -319,45 +389,34 @@ func (r *replay) moved(e *event, name, request string) {
 	case "stored":
 		from(toShelves)
 		if b.stage == expected {
-			wrong("order " + b.order + " awaited it")
+			wrong(" while order " + quoted(b.order) + " awaited it")
+			b.stage = unordered
 		}
 		b.at = onShelves
 	case "handed_on":
 		from(toShelves)
-		if !serves(expected) {
-			wrong("that order did not await it")
+		if b.stage != unknown && (b.stage != expected || b.order != request) {
+			wrong(" to an order that did not await it")
 		}
-		b.at, b.stage, b.order = toUser, unordered, request
-	case "delivered":
+		b.at, b.stage, b.delivery = toUser, unordered, request
+	case "delivered", "sent_back":
 		from(toUser)
-		if b.told && b.fetching != request && b.fetching != "" {
-			wrong("it was being fetched for order " + b.fetching)
-		} else if r.whole && b.fetching == "" {
-			wrong("it was not being fetched")
+		switch {
+		case b.at == toUser && b.delivery != request:
+			wrong(" for this order while it was on its way for order " + quoted(b.delivery))
+		case b.told && e.name == "delivered" && b.fetching != request:
+			wrong(" while it was being fetched for " + orNobody(b.fetching))
+		case b.told && e.name == "sent_back" && b.fetching == request:
+			wrong(" while this order was waiting for it")
+		case b.told && b.holder != user:
+			wrong(" as " + lentTo(user) + " while it was " + lentTo(b.holder))
 		}
-		b.at, b.fetching = inHand, ""
-		if b.stage == unknown {
-			b.stage = unordered
+		if b.at = toShelves; e.name == "delivered" {
+			b.at, b.fetching = inHand, ""
+			if b.stage == unknown {
+				b.stage = unordered
+			}
 		}
-	case "sent_back":
-		from(toUser)
-		b.at = toShelves
 	}
 	b.event = e.id
-}
-
-// whose tells who has a book.
-func (r *replay) whose(b *book) string {
-	if b.holder == "" {
-		return "lent to nobody"
-	}
-	return "lent to " + b.holder
-}
-
-// before names the event that told of a book before.
-func (r *replay) before(b *book) string {
-	if b.event == "" {
-		return ""
-	}
-	return " (event " + b.event + ")"
 }

@@ -2,8 +2,6 @@ package cmd_test
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net/url"
 	"os/exec"
@@ -13,11 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"example.com/library/audit"
 	"example.com/library/internal/programtest"
 	"example.com/library/internal/redistest"
 	"example.com/library/lending"
 	"example.com/library/library"
-	"example.com/library/shelving"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
@@ -99,108 +97,57 @@ func (b *branch) pending(inbox, service string) int64 {
 	return summary.Count
 }
 
-// audit checks what must be true of a library that is at rest: every order was
-// decided once, the loans and the cards agree and keep the limit, every book is in
-// one place, and nothing is left over or set aside.
+// audit waits until the library is at rest, and checks it: an audit finds nothing, so
+// many orders were decided, and none was set aside.
 func (b *branch) audit(orders int) {
 	b.Helper()
-	ctx := context.Background()
-	b.until("the library comes to rest", func() bool {
-		var left int64
-		for _, service := range []string{library.Lending, library.Shelving} {
-			for _, inbox := range keys.Inboxes(service) {
-				left += b.rdb.XLen(ctx, inbox).Val() + b.pending(inbox, service)
-			}
-		}
-		return left == 0 && b.rdb.HLen(ctx, keys.Key("lending:fetching")).Val() == 0
-	})
-	decided := map[string]int{}
-	receipts := b.rdb.HGetAll(ctx, keys.Key("lending:receipts")).Val()
-	for id, text := range b.rdb.HGetAll(ctx, keys.Key("lending:receipts:older")).Val() {
-		if receipts[id] != "" {
-			b.Errorf("order %s has two receipts", id)
-		}
-		receipts[id] = text
-	}
-	for _, message := range b.rdb.XRange(ctx, keys.Events(), "-", "+").Val() {
-		if message.Values["event"] != "decided" {
-			continue
-		}
-		var texts []json.RawMessage
-		if err := json.Unmarshal([]byte(message.Values["receipts"].(string)), &texts); err != nil || len(texts) == 0 {
-			b.Fatalf("the log has decisions that cannot be read: %v, %q", err, message.Values)
-		}
-		for _, text := range texts {
-			var receipt struct{ ID string }
-			if err := json.Unmarshal(text, &receipt); err != nil || receipt.ID == "" {
-				b.Fatalf("the log has a receipt that cannot be read: %v, %s", err, text)
-			}
-			decided[receipt.ID]++
-			if got := receipts[receipt.ID]; got != string(text) {
-				b.Errorf("the receipt of %s is %s, but the log has %s", receipt.ID, got, text)
-			}
-			delete(receipts, receipt.ID)
-		}
-	}
-	for id, text := range receipts {
-		b.Errorf("there is a receipt of which the log does not tell: %s, %s", id, text)
-	}
-	for id, times := range decided {
-		if times != 1 {
-			b.Errorf("order %s was decided %d times", id, times)
-		}
-	}
-	if got, want := len(decided), orders; got != want {
-		b.Errorf("%d orders were decided, want %d", got, want)
-	}
-	loans := b.rdb.HGetAll(ctx, keys.Key("lending:loans")).Val()
-	onCards := map[string]string{}
-	for _, card := range b.rdb.Keys(ctx, keys.Key("lending:card:*")).Val() {
-		user := strings.TrimPrefix(card, keys.Key("lending:card:"))
-		books := b.rdb.HKeys(ctx, card).Val()
-		for _, book := range books {
-			onCards[book] = user
-		}
-		if len(books) > 5 {
-			b.Errorf("%s holds %d books", user, len(books))
-		}
-	}
-	if diff := cmp.Diff(loans, onCards); diff != "" {
-		b.Errorf("loans and cards differ (-loans +cards):\n%s", diff)
-	}
-	out := map[string]bool{}
-	for _, bay := range b.rdb.Keys(ctx, keys.Key("shelving:out:*")).Val() {
-		for _, book := range b.rdb.HKeys(ctx, bay).Val() {
-			out[book] = true
-			if onShelves, err := shelving.OnShelves(ctx, b.rdb, keys, book); onShelves || err != nil {
-				b.Errorf("%s is in %s, but on the shelves all the same: %v", book, bay, err)
-			}
-		}
-	}
-	if n, err := b.rdb.Get(ctx, keys.Key("shelving:away")).Int(); n != len(out) || err != nil && !errors.Is(err, redis.Nil) {
-		b.Errorf("the shelving service counts %d books out, %v, but %d are", n, err, len(out))
-	}
-	if awaited := b.rdb.HGetAll(ctx, keys.Key("shelving:awaited")).Val(); len(awaited) != 0 {
-		b.Errorf("books are awaited though none is on its way: %q", awaited)
-	}
-	away := map[string]bool{}
-	for book := range loans {
-		away[book] = true
-	}
-	for _, book := range b.rdb.SMembers(ctx, keys.Key("lending:front")).Val() {
-		if away[book] {
-			b.Errorf("%s is lent and in front storage", book)
-		}
-		away[book] = true
-	}
-	if diff := cmp.Diff(away, out); diff != "" {
-		b.Errorf("what is lent or in front storage differs from what is off the shelves (-want +got):\n%s", diff)
+	b.until("the library comes to rest", func() bool { return atRest(b.rdb, keys) })
+	report := soundLibrary(b, b.rdb, keys)
+	if report.Orders != orders {
+		b.Errorf("%d orders were decided, want %d", report.Orders, orders)
 	}
 	for _, service := range []string{library.Lending, library.Shelving} {
-		if n := b.rdb.XLen(ctx, keys.Rejected(service)).Val(); n != 0 {
+		if n := b.rdb.XLen(context.Background(), keys.Rejected(service)).Val(); n != 0 {
 			b.Errorf("the %s service rejected %d entries", service, n)
 		}
 	}
+}
+
+// atRest reports whether nothing is under way in a library.
+func atRest(rdb redis.UniversalClient, keys library.Keys) bool {
+	ctx := context.Background()
+	if fetching, err := rdb.HLen(ctx, keys.Key("lending:fetching")).Result(); err != nil || fetching > 0 {
+		return false
+	}
+	for _, service := range []string{library.Lending, library.Shelving} {
+		for _, inbox := range keys.Inboxes(service) {
+			if entries, err := rdb.XLen(ctx, inbox).Result(); err != nil || entries > 0 {
+				return false
+			}
+			if pending, err := rdb.XPending(ctx, inbox, service).Result(); err != nil || pending.Count > 0 {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// soundLibrary audits a library, which must be sound, and whose log must be whole.
+func soundLibrary(t testing.TB, rdb redis.UniversalClient, keys library.Keys) *audit.Report {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), programtest.Patience)
+	defer cancel()
+	report, err := audit.Check(ctx, audit.Config{Redis: rdb, Keys: keys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, finding := range report.Findings {
+		t.Errorf("the audit finds: %s", finding)
+	}
+	if !report.Whole || len(report.Unchecked) != 0 {
+		t.Errorf("the audit could not check everything: %q", report.Unchecked)
+	}
+	return report
 }
 
 func TestOfManyAtOnceOneGetsTheBook(t *testing.T) {

@@ -32,7 +32,7 @@ func (k keys) clock() string { return k.Key("lending:clock") }
 
 // terms is a HASH: what the instance that started last lends by. Fields:
 // loans_max, loan_days, front_max, receipt_ms, log_max, and since_ms, when loans_max
-// was changed last.
+// or receipt_ms was changed last.
 func (k keys) terms() string { return k.Key("lending:terms") }
 
 // receipts is a HASH: request id → the answer as JSON. It is a page: when page has

@@ -3,7 +3,6 @@ package lending
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -51,7 +50,8 @@ func NewService(config Config) *Service {
 
 // Prepare makes the streams the service reads or appends to, where they are
 // missing, and publishes the terms it lends by. Who audits the library must know
-// since when a limit holds, so that is noted when the limit changes.
+// since when the limit holds and receipts are kept for so long, so that is noted when
+// either changes.
 func (s *Service) Prepare(ctx context.Context) error {
 	if err := stream.EnsureAll(ctx, s.config.Redis, s.config.Keys); err != nil {
 		return err
@@ -60,11 +60,11 @@ func (s *Service) Prepare(ctx context.Context) error {
 		"loans_max", s.config.LoansMax, "loan_days", s.config.LoanDays, "front_max", s.config.FrontMax,
 		"receipt_ms", s.config.ReceiptTTL.Milliseconds(), "log_max", s.config.LogMax,
 	}
-	before, err := s.config.Redis.HGet(ctx, s.keys.terms(), "loans_max").Result()
-	if err != nil && !errors.Is(err, redis.Nil) {
+	before, err := s.config.Redis.HMGet(ctx, s.keys.terms(), "loans_max", "receipt_ms").Result()
+	if err != nil {
 		return err
 	}
-	if before != strconv.Itoa(s.config.LoansMax) {
+	if before[0] != strconv.Itoa(s.config.LoansMax) || before[1] != strconv.FormatInt(s.config.ReceiptTTL.Milliseconds(), 10) {
 		now, err := s.config.Redis.Time(ctx).Result()
 		if err != nil {
 			return err

@@ -85,17 +85,20 @@ func TestPrepareMakesTheInboxesAndPublishesTheTerms(t *testing.T) {
 		if diff := cmp.Diff(want, terms); diff != "" {
 			t.Errorf("terms (-want +got):\n%s", diff)
 		}
-		// Only another limit begins anew.
-		rdb.HSet(ctx, s.keys.terms(), "since_ms", "12")
-		for limit, want := range map[int]bool{7: true, 8: false} {
-			s.config.LoansMax = limit
+		// Only another limit, or time for which receipts are kept, begins anew.
+		for _, change := range []struct {
+			limit  int
+			keep   time.Duration
+			begins bool
+		}{{7, time.Hour, false}, {8, time.Hour, true}, {7, 2 * time.Hour, true}} {
+			rdb.HSet(ctx, s.keys.terms(), "since_ms", "12", "loans_max", "7", "receipt_ms", time.Hour.Milliseconds())
+			s.config.LoansMax, s.config.ReceiptTTL = change.limit, change.keep
 			if err := s.Prepare(ctx); err != nil {
 				t.Fatal(err)
 			}
-			if got := rdb.HGet(ctx, s.keys.terms(), "since_ms").Val() == "12"; got != want {
-				t.Errorf("with the limit %d after 7 it stays: %v, want %v", limit, got, want)
+			if got := rdb.HGet(ctx, s.keys.terms(), "since_ms").Val() != "12"; got != change.begins {
+				t.Errorf("with the limit %d and receipts kept for %s it begins anew: %v, want %v", change.limit, change.keep, got, change.begins)
 			}
-			rdb.HSet(ctx, s.keys.terms(), "since_ms", "12", "loans_max", "7")
 		}
 		for _, inbox := range names.Inboxes(library.Shelving) {
 			if groups := rdb.XInfoGroups(ctx, inbox).Val(); len(groups) != 1 || groups[0].Name != library.Shelving {

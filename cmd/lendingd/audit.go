@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
+	"unicode"
+	"unicode/utf16"
 
 	"example.com/library/acl"
 	"example.com/library/audit"
@@ -22,14 +25,14 @@ func auditCommand() *urfave.Command {
 the limit, every receipt be the one the log has, every order be worked for, and nothing
 stay pending for a dead instance. It writes nothing, and holds nobody up. What is wrong is
 told by key, book, user and order, with the event that should explain it, and the exit
-code is 1. It needs about half a KiB of memory for each book off the shelves and for each
+code is 1. It needs about a KiB of memory for each book off the shelves and for each
 receipt.`,
 		Flags: append([]urfave.Flag{
 			&urfave.BoolFlag{Name: "json", DisableDefaultText: true, Usage: "print one JSON object for each library"},
 			&urfave.IntFlag{Name: "limit", Usage: "how many books a user may hold: a `NUMBER` from 1 to 100 (default: what the instances noted)"},
 		}, cli.SeveralConnectionFlags()...),
 		Action: func(c *urfave.Context) error {
-			return eachReport(c, func(config audit.Config) (*audit.Report, error) { return audit.Check(c.Context, config) })
+			return eachReport(c, "audited by", func(config audit.Config) (*audit.Report, error) { return audit.Check(c.Context, config) })
 		},
 	}
 }
@@ -40,7 +43,14 @@ func rebuildCommand() *urfave.Command {
 		Usage: "make a library's state anew from its log",
 		Description: `With --verify the state is made in memory, beside the live one, and the difference is
 shown; the exit code is 1 if there is any. With --to the log is copied to a library of
-that name on the same server, which must not have any keys, and its state is made there.`,
+that name on the same server, which must not have any keys, and its state is made there:
+loans, cards, receipts, and what is on its way. What the log does not tell is not there:
+orders that are not decided yet, entries that were set aside, how much books are in
+demand. Both need a log of which nothing was trimmed away yet.
+
+Examples:
+   lendingd rebuild --verify    show where the keys differ from the log
+   lendingd rebuild --to main2  make another library; then: lendingd --library main2 NAME`,
 		Flags: append([]urfave.Flag{
 			&urfave.BoolFlag{Name: "verify", DisableDefaultText: true, Usage: "compare the state with the live one, and write nothing"},
 			&urfave.StringFlag{Name: "to", Usage: "the `NAME` of the library to make"},
@@ -51,21 +61,21 @@ that name on the same server, which must not have any keys, and its state is mad
 			if c.Bool("verify") == (to != "") {
 				return cli.UsageError{Message: "say either --verify, or where to: --to NAME"}
 			}
-			return eachReport(c, func(config audit.Config) (*audit.Report, error) {
-				if to == "" {
-					return audit.Verify(c.Context, config)
-				}
-				if err := library.CheckTag("library", to); err != nil {
-					return nil, err
-				}
+			if to == "" {
+				return eachReport(c, "verified by", func(config audit.Config) (*audit.Report, error) { return audit.Verify(c.Context, config) })
+			}
+			if err := library.CheckTag("library", to); err != nil {
+				return err
+			}
+			return eachReport(c, "rebuilt as "+to+" from", func(config audit.Config) (*audit.Report, error) {
 				return audit.Rebuild(c.Context, config, library.Keys{Library: to})
 			})
 		},
 	}
 }
 
-// eachReport shows a report on each library.
-func eachReport(c *urfave.Context, report func(audit.Config) (*audit.Report, error)) error {
+// eachReport shows a report on each library, and what was done with its log.
+func eachReport(c *urfave.Context, done string, report func(audit.Config) (*audit.Report, error)) error {
 	if _, err := cli.Names(c, 0, 0); err != nil {
 		return err
 	}
@@ -89,7 +99,7 @@ func eachReport(c *urfave.Context, report func(audit.Config) (*audit.Report, err
 		case c.Bool("json"):
 			err = encodeReport(c.App.Writer, report)
 		default:
-			err = writeReport(c.App.Writer, report)
+			err = writeReport(c.App.Writer, done, report)
 		}
 		clean = clean && (err != nil || report.Clean())
 		if failed != nil && err != nil {
@@ -104,28 +114,34 @@ func eachReport(c *urfave.Context, report func(audit.Config) (*audit.Report, err
 	return failed
 }
 
+// encodeReport shows a report as one JSON object. Names may be anything: what does not
+// print is escaped, as JSON can, so that nothing is lost and no terminal disturbed.
 func encodeReport(w io.Writer, report *audit.Report) error {
-	for i, f := range report.Findings {
-		report.Findings[i] = audit.Finding{
-			Kind: f.Kind, Key: library.Plain(f.Key), Book: library.Plain(f.Book), User: library.Plain(f.User),
-			Request: library.Plain(f.Request), Event: library.Plain(f.Event), Problem: library.Plain(f.Problem),
+	text, err := json.Marshal(report)
+	if err != nil {
+		return err
+	}
+	var plain strings.Builder
+	for _, r := range string(text) {
+		if unicode.IsGraphic(r) {
+			plain.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&plain, `\u%04x`, unit)
 		}
 	}
-	for _, list := range [][]string{report.Notices, report.Unchecked} {
-		for i, text := range list {
-			list[i] = library.Plain(text)
-		}
-	}
-	return json.NewEncoder(w).Encode(report)
+	_, err = fmt.Fprintln(w, plain.String())
+	return err
 }
 
-func writeReport(w io.Writer, report *audit.Report) error {
-	whole := "the whole log"
+func writeReport(w io.Writer, done string, report *audit.Report) error {
+	log := fmt.Sprintf("its whole log (events %d)", report.Events)
 	if !report.Whole {
-		whole = "the log since " + report.First
+		log = fmt.Sprintf("what is left of its log (events %d)", report.Events)
 	}
-	fmt.Fprintf(w, "library %s: followed %d entries, %s; %d orders, %d loans on %d cards, %d books in front, %d off the shelves, %d receipts\n",
-		report.Library, report.Events, whole, report.Orders, report.Loans, report.Cards, report.Front, report.Out, report.Receipts)
+	fmt.Fprintf(w, "library %s, %s %s: orders %d, loans %d, cards %d, front storage %d, off the shelves %d, receipts %d\n",
+		report.Library, done, log, report.Orders, report.Loans, report.Cards, report.Front, report.Out, report.Receipts)
 	for _, finding := range report.Findings {
 		fmt.Fprintf(w, "✗ %s\n", finding)
 	}
@@ -133,14 +149,17 @@ func writeReport(w io.Writer, report *audit.Report) error {
 		fmt.Fprintf(w, "✗ and %d more\n", report.FindingsMore)
 	}
 	for _, notice := range report.Notices {
-		fmt.Fprintf(w, "strange, but right: %s\n", library.Plain(notice))
+		fmt.Fprintf(w, "strange, but harmless: %s\n", library.Plain(notice))
 	}
 	for _, what := range report.Unchecked {
 		fmt.Fprintf(w, "not checked: %s\n", library.Plain(what))
 	}
 	verdict := "✓ nothing is wrong"
-	if n := len(report.Findings) + report.FindingsMore; n > 0 {
-		verdict = fmt.Sprintf("✗ %d findings", n)
+	switch n := len(report.Findings) + report.FindingsMore; {
+	case n == 1:
+		verdict = "✗ one thing is wrong"
+	case n > 1:
+		verdict = fmt.Sprintf("✗ %d things are wrong", n)
 	}
 	_, err := fmt.Fprintln(w, verdict)
 	return err

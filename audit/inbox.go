@@ -1,0 +1,242 @@
+package audit
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"example.com/library/library"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// parcel is what an entry between the services names: pairs of a request, empty in
+// one of the stores, and a book. What cannot be read names nothing, and is for the
+// services to set aside.
+func parcel(message redis.XMessage) [][2]string {
+	text := func(field string) []byte {
+		value, _ := message.Values[field].(string)
+		return []byte(value)
+	}
+	var pairs [][2]string
+	var orders [][]string
+	if json.Unmarshal(text("orders"), &orders) == nil {
+		for _, order := range orders {
+			if len(order) == 2 {
+				pairs = append(pairs, [2]string{order[0], order[1]})
+			}
+		}
+	}
+	var books []string
+	if json.Unmarshal(text("books"), &books) == nil {
+		for _, book := range books {
+			pairs = append(pairs, [2]string{"", book})
+		}
+	}
+	return pairs
+}
+
+// An inbox is a stream, as it was seen: its entries, the last one that was given to
+// an instance, and those that are in an instance's hands.
+type inbox struct {
+	entries []redis.XMessage
+	given   string
+	pending map[string]bool
+}
+
+// open reports whether an entry is still to be done. One that was acknowledged may
+// stand in its stream as long as an older one is pending.
+func (i *inbox) open(id string) bool { return i.pending[id] || isBefore(i.given, id) }
+
+// waiting looks at an inbox. What is pending is asked last, so that an entry that
+// was done meanwhile is not taken for one that waits.
+func (o *observer) waiting(ctx context.Context, key, group string) (*inbox, error) {
+	seen := &inbox{given: "0-0", pending: map[string]bool{}}
+	err := o.stream(ctx, key, func(page []redis.XMessage) { seen.entries = append(seen.entries, page...) })
+	if err != nil || len(seen.entries) == 0 {
+		return seen, err
+	}
+	groups, err := o.rdb.XInfoGroups(ctx, key).Result()
+	if err != nil {
+		return seen, ignoreAbsent(key, err)
+	}
+	for _, info := range groups {
+		if info.Name == group {
+			seen.given = info.LastDeliveredID
+		}
+	}
+	for start := "-"; ; {
+		page, err := o.rdb.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: key, Group: group, Start: start, End: "+", Count: logPage}).Result()
+		if err != nil {
+			return seen, ignoreAbsent(key, err)
+		}
+		for _, entry := range page {
+			seen.pending[entry.ID] = true
+		}
+		if len(page) < logPage {
+			return seen, nil
+		}
+		start = "(" + page[len(page)-1].ID
+	}
+}
+
+// ignoreAbsent drops the error of a stream or a group that is not there (any more).
+func ignoreAbsent(key string, err error) error {
+	if strings.Contains(err.Error(), "no such key") || strings.HasPrefix(err.Error(), "NOGROUP") {
+		return nil
+	}
+	return fmt.Errorf("read %s: %w", key, err)
+}
+
+// orders checks that no request or return was acknowledged without an answer.
+func (a *audit) orders(ctx context.Context) error {
+	for _, key := range []string{a.keys.Requests(), a.keys.Returns()} {
+		seen, err := a.eyes.waiting(ctx, key, library.Lending)
+		if err != nil {
+			return err
+		}
+		if _, err := a.advance(ctx); err != nil {
+			return err
+		}
+		for _, message := range seen.entries {
+			id, _ := message.Values["id"].(string)
+			user, _ := message.Values["user"].(string)
+			if seen.open(message.ID) || a.log.answers[id] != nil || a.log.mayMiss(message.ID) || a.eyes.broken[a.keys.Events()] {
+				continue
+			}
+			if !a.log.whole {
+				// It may be a repeat of an order that is older than what is left of the log.
+				for _, page := range []string{a.keys.receipts(), a.keys.olderReceipts()} {
+					stands, err := a.rdb.HExists(ctx, page, id).Result()
+					if err := a.eyes.missing(page, err); err != nil {
+						return err
+					}
+					if stands {
+						id = ""
+					}
+				}
+				if id == "" {
+					continue
+				}
+			}
+			a.report.found(Finding{Kind: "entry", Key: key, User: user, Request: id,
+				Problem: "entry " + message.ID + " was acknowledged or skipped, but the log has no answer to it"})
+		}
+	}
+	return nil
+}
+
+// rejected checks that the log tells of every entry that is set aside.
+func (a *audit) rejected(ctx context.Context) error {
+	if a.eyes.broken[a.keys.Events()] {
+		return nil
+	}
+	for _, service := range []string{library.Lending, library.Shelving} {
+		var aside []redis.XMessage
+		err := a.eyes.stream(ctx, a.keys.Rejected(service), func(page []redis.XMessage) { aside = append(aside, page...) })
+		if err != nil {
+			return err
+		}
+		if _, err := a.advance(ctx); err != nil {
+			return err
+		}
+		for _, message := range aside {
+			stream, _ := message.Values["stream"].(string)
+			entry, _ := message.Values["entry"].(string)
+			if a.log.rejections[[2]string{stream, entry}] || a.log.mayMiss(message.ID) {
+				continue
+			}
+			id, _ := message.Values[".id"].(string)
+			user, _ := message.Values[".user"].(string)
+			a.report.found(Finding{Kind: "entry", Key: a.keys.Rejected(service), User: user, Request: id,
+				Problem: fmt.Sprintf("entry %s is set aside, but the log does not tell that entry %s of %s was", message.ID, quoted(entry), quoted(stream))})
+		}
+	}
+	return nil
+}
+
+// locked checks that every lock ends by itself.
+func (a *audit) locked(ctx context.Context) error {
+	if err := a.eyes.eachType(ctx, a.locks, func(string) string { return "string" }); err != nil {
+		return err
+	}
+	for _, key := range a.locks {
+		lives, err := a.rdb.PTTL(ctx, key).Result()
+		if err != nil {
+			return fmt.Errorf("read %s: %w", library.Plain(key), err)
+		}
+		if lives == -1 && !a.eyes.broken[key] {
+			a.report.found(Finding{Kind: "lock", Key: key,
+				Problem: "this lock has no time to live: when its instance dies, nobody could take the name, nor what is pending for it"})
+		}
+	}
+	return nil
+}
+
+// dead checks that nothing stays pending for an instance whose lock is gone.
+func (a *audit) dead(ctx context.Context) error {
+	type left struct{ key, name string }
+	look := func() (map[left]int64, error) {
+		found := map[left]int64{}
+		for _, service := range []string{library.Lending, library.Shelving} {
+			for _, key := range a.keys.Inboxes(service) {
+				if a.eyes.broken[key] {
+					continue
+				}
+				consumers, err := a.rdb.XInfoConsumers(ctx, key, service).Result()
+				if err != nil {
+					if err := ignoreAbsent(key, err); err != nil {
+						return nil, err
+					}
+					continue
+				}
+				for _, consumer := range consumers {
+					if consumer.Pending == 0 {
+						continue
+					}
+					lives, err := a.rdb.Exists(ctx, a.keys.Instance(consumer.Name)).Result()
+					if err != nil {
+						return nil, fmt.Errorf("look for the lock of %s: %w", quoted(consumer.Name), err)
+					}
+					if lives == 0 {
+						found[left{key, consumer.Name}] = consumer.Pending
+					}
+				}
+			}
+		}
+		return found, nil
+	}
+	still, err := look()
+	if err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(a.config.Patience); len(still) > 0 && time.Now().Before(deadline); {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(min(200*time.Millisecond, a.config.Patience)):
+		}
+		now, err := look()
+		if err != nil {
+			return err
+		}
+		for l := range still {
+			if count, stays := now[l]; stays {
+				still[l] = count
+			} else {
+				delete(still, l)
+			}
+		}
+	}
+	for l, count := range still {
+		what := fmt.Sprintf("%d entries are", count)
+		if count == 1 {
+			what = "an entry is"
+		}
+		a.report.found(Finding{Kind: "pending", Key: l.key,
+			Problem: what + " pending for the instance " + quoted(l.name) + ", which is dead, and nobody takes over; does an instance run that serves this inbox?"})
+	}
+	return nil
+}
