@@ -22,6 +22,9 @@ race: ## run all tests with the race detector
 cluster-test: ## tell the stories on a Redis Cluster, and kill masters under load (2 minutes)
 	cd cmd && go test -tags cluster -count=1 -timeout 10m -run '^TestCluster'
 
+simulate: ## play the library with faults in virtual time, by SEEDS=10000 seeds from FROM=1
+	go test ./proof/simulation -count=1 -timeout 0 -v -run '^TestSeeds$$' -seeds $(or $(SEEDS),10000) -from $(or $(FROM),1)
+
 chaos: ## torment workers, Redis and the network under load, and check every answer (OPS=5000 SEED=7)
 	go test ./proof/chaos -count=1 -v -timeout 3h -ops $(or $(OPS),5000) -seed $(or $(SEED),0) -limits
 
@@ -50,5 +53,5 @@ bench: ## measure speed, memory and storage against the targets (20 minutes; ONL
 mutants: ## break one guarantee after another, and show which suite notices (40 minutes; ONLY=fence,limit SUITES=scripts)
 	go run ./proof/mutants $(if $(ONLY),-only $(ONLY)) $(if $(SUITES),-suites $(SUITES)) $(if $(ONLY)$(SUITES),,-write docs/proof.md)
 
-.PHONY: help build run test race cluster-test chaos guarantees every-byte histories mutants lint bench
+.PHONY: help build run test race cluster-test simulate chaos guarantees every-byte histories mutants lint bench
 .DEFAULT_GOAL := help

@@ -28,7 +28,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.com/library/library"
@@ -60,6 +60,10 @@ type Config struct {
 	// the same one again: the lost reply may have been a success, and Take then knows
 	// the lock for its own. Default: a new one.
 	Token string
+	// Since is when the process began; whoever calls Take again gives the same one
+	// again. A first try that arrives late would else change the lock's value under
+	// the second, which would take it for somebody else's. Default: now.
+	Since time.Time
 	// Force takes the name from the process that holds it. Default: false.
 	Force bool
 	// Log receives a line when the lock was lost and taken again.
@@ -107,10 +111,14 @@ type Instance struct {
 	rdb    redis.UniversalClient
 	owner  string // the lock's metadata: an Owner as JSON
 
-	mu   sync.Mutex
-	lock *redislock.Lock
-	kept time.Time // when the lock was last known to be held
-	next string    // the token under which a lapsed lock is being taken again
+	lock atomic.Pointer[redislock.Lock]
+
+	// asking has room for the one goroutine that asks Redis about the lock, which may
+	// take long; only that one uses kept and next. Token waits for nobody, so that a
+	// slow refresh does not hold the reading up.
+	asking chan struct{}
+	kept   time.Time // when the lock was last known to be held
+	next   string    // the token under which a lapsed lock is being taken again
 }
 
 // Take takes the name. It returns an error that wraps ErrHeld and names the
@@ -120,11 +128,14 @@ func Take(ctx context.Context, rdb redis.UniversalClient, config Config) (*Insta
 	if err != nil {
 		host = "unknown"
 	}
-	owner, err := json.Marshal(Owner{Host: host, PID: os.Getpid(), Since: time.Now().UTC().Truncate(time.Second), Services: config.Services})
+	if config.Since.IsZero() {
+		config.Since = time.Now()
+	}
+	owner, err := json.Marshal(Owner{Host: host, PID: os.Getpid(), Since: config.Since.UTC().Truncate(time.Second), Services: config.Services})
 	if err != nil {
 		return nil, err
 	}
-	i := &Instance{config: config, rdb: rdb, owner: string(owner)}
+	i := &Instance{config: config, rdb: rdb, owner: string(owner), asking: make(chan struct{}, 1)}
 	token := cmp.Or(config.Token, rand.Text())
 	if config.Force {
 		// One SET leaves no moment in which the name is free and its former owner
@@ -150,17 +161,14 @@ func (i *Instance) Key() string { return i.config.Keys.Instance(i.config.Name) }
 // process knows it. It changes when the lock lapsed and was taken again. Whatever
 // was begun before that must be fenced by the token it was begun with: others may
 // have finished it meanwhile.
-func (i *Instance) Token() string {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.lock.Token()
-}
+func (i *Instance) Token() string { return i.lock.Load().Token() }
 
 func (i *Instance) obtain(ctx context.Context, token string) error {
 	asked := time.Now()
 	lock, err := redislock.Obtain(ctx, i.rdb, i.Key(), i.config.TTL, &redislock.Options{Token: token, Metadata: i.owner})
 	if err == nil {
-		i.lock, i.kept = lock, asked
+		i.lock.Store(lock)
+		i.kept = asked
 	}
 	return err
 }
@@ -181,10 +189,10 @@ func (i *Instance) holder(ctx context.Context) string {
 // else took it. It returns an error that wraps ErrTaken and names the new owner,
 // or Redis's.
 func (i *Instance) Keep(ctx context.Context) error {
-	i.mu.Lock()
-	defer i.mu.Unlock()
+	i.asking <- struct{}{}
+	defer func() { <-i.asking }()
 	asked, kept := time.Now(), i.kept
-	err := i.lock.Refresh(ctx, i.config.TTL, nil)
+	err := i.lock.Load().Refresh(ctx, i.config.TTL, nil)
 	if err == nil {
 		i.kept = asked
 	}
@@ -237,9 +245,9 @@ func (i *Instance) Run(ctx context.Context, outage *library.Outage) error {
 
 // Release gives the name up, if this process still holds it.
 func (i *Instance) Release(ctx context.Context) error {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	err := i.lock.Release(ctx)
+	i.asking <- struct{}{}
+	defer func() { <-i.asking }()
+	err := i.lock.Load().Release(ctx)
 	if errors.Is(err, redislock.ErrLockNotHeld) {
 		return nil
 	}

@@ -610,6 +610,20 @@ func TestTakeSucceedsAfterItsReplyWasLost(t *testing.T) {
 	}
 }
 
+func TestAFirstTryToTakeTheNameThatArrivesLateDoesNotTakeItFromTheSecond(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		config := config(&journal{})
+		config.Token, config.Since = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", time.Now().Add(-time.Minute)
+		second := take(t, ctx, rdb, config)
+		take(t, ctx, rdb, config) // what the first try asked, when the second has succeeded
+		if err := second.Keep(ctx); err != nil || second.Token() != config.Token {
+			t.Errorf("Keep = %v, and the token is %s", err, second.Token())
+		}
+		wantOwner(t, ctx, rdb, second)
+	})
+}
+
 func TestKeepSucceedsAfterTheReplyThatItTookALapsedLockAgainWasLost(t *testing.T) {
 	t.Parallel()
 	ctx := deadline(t)

@@ -14,7 +14,6 @@ import (
 	"example.com/library/library"
 	"example.com/library/scripts"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -436,8 +435,8 @@ func (c *Client) ring(messages <-chan *redis.Message) {
 }
 
 // newLooks are the intervals at which a waiting client looks a receipt up.
-func newLooks() *backoff.ExponentialBackOff {
-	looks := backoff.NewExponentialBackOff()
+func newLooks() library.Backoff {
+	looks := library.NewBackoff()
 	looks.InitialInterval = 200 * time.Millisecond
 	looks.MaxInterval = 2 * time.Second
 	return looks

@@ -140,11 +140,11 @@ func (r *runner) run(ctx context.Context, c *urfave.Context, name string) error 
 		return r.explain("reach Redis", err)
 	}
 	warnOfServer(r.Log, server)
-	token := rand.Text()
+	token, since := rand.Text(), time.Now()
 	err = r.insist(ctx, func() (err error) {
 		r.Instance, err = instance.Take(ctx, r.Redis, instance.Config{
 			Keys: r.Keys, Name: name, TTL: c.Duration("lock-ttl"), Services: r.services,
-			Token: token, Force: c.Bool("force"), Log: r.Log,
+			Token: token, Since: since, Force: c.Bool("force"), Log: r.Log,
 		})
 		return err
 	})

@@ -1,0 +1,257 @@
+package simulation
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"example.com/library/lending"
+
+	"github.com/alicebob/miniredis/v2"
+)
+
+// A model is the library as the log tells it: who holds what, and where every book
+// is. It decides each order by itself and compares, so it knows the rules a second
+// time, in the simplest words.
+type model struct {
+	loansMax, frontMax int
+
+	loans    map[string]string          // book → user
+	fetching map[string]string          // book → request
+	front    map[string]bool            // books in front storage
+	out      map[string]bool            // books not on the shelves
+	awaited  map[string]string          // book → request
+	answers  map[string]json.RawMessage // request → receipt, as the log has it
+	decided  map[string]int             // request → the step at which it was decided
+	rejected map[string]bool            // entries that were set aside, by stream and id
+	events   int                        // how many entries of the log were read
+
+	asked map[string]int    // request → the step at which it was first asked
+	sent  map[string]string // request or return, by stream and id → its request id, while undecided
+
+	// What a person forged breaks rules that hold else.
+	forged        map[string]bool // books that forged entries name
+	rejectionsMax int
+}
+
+func newModel() *model {
+	return &model{
+		loansMax: 3, frontMax: 2,
+		loans: map[string]string{}, fetching: map[string]string{}, front: map[string]bool{}, out: map[string]bool{}, awaited: map[string]string{},
+		answers: map[string]json.RawMessage{}, decided: map[string]int{}, rejected: map[string]bool{},
+		asked: map[string]int{}, sent: map[string]string{}, forged: map[string]bool{},
+	}
+}
+
+// forget begins anew: the server has lost everything.
+func (m *model) forget() {
+	fresh := newModel()
+	fresh.loansMax, fresh.frontMax, fresh.forged, fresh.rejectionsMax = m.loansMax, m.frontMax, m.forged, m.rejectionsMax
+	*m = *fresh
+}
+
+// A receipt is an answer as the log and the pages have it.
+type receipt struct {
+	ID, Action, User, Outcome string
+	Books, Results            []string
+}
+
+// replay takes the log's new entries.
+func (m *model) replay(entries []miniredis.StreamEntry, step int, told func(word string)) error {
+	for ; m.events < len(entries); m.events++ {
+		fields := map[string]string{}
+		for i := 0; i+1 < len(entries[m.events].Values); i += 2 {
+			fields[entries[m.events].Values[i]] = entries[m.events].Values[i+1]
+		}
+		told("event " + fields["event"])
+		if err := m.apply(fields, step, told); err != nil {
+			return fmt.Errorf("the log's entry %s, %q: %w", entries[m.events].ID, fields, err)
+		}
+	}
+	return nil
+}
+
+func (m *model) apply(fields map[string]string, step int, told func(word string)) error {
+	var receipts []json.RawMessage
+	var orders [][]string
+	var books []string
+	for name, into := range map[string]any{"receipts": &receipts, "orders": &orders, "books": &books} {
+		if text := fields[name]; text != "" {
+			if err := json.Unmarshal([]byte(text), into); err != nil {
+				return err
+			}
+		}
+	}
+	for _, text := range receipts {
+		if err := m.decide(text, step, told); err != nil {
+			return err
+		}
+	}
+	for _, order := range orders {
+		if err := m.move(fields["event"], order[0], order[1]); err != nil {
+			return err
+		}
+	}
+	for _, book := range books {
+		if err := m.move(fields["event"], "", book); err != nil {
+			return err
+		}
+	}
+	switch fields["event"] {
+	case "rejected":
+		m.rejected[fields["stream"]+" "+fields["entry"]] = true
+		var answer receipt
+		if text := fields["receipt"]; text != "" {
+			if err := json.Unmarshal([]byte(text), &answer); err != nil {
+				return err
+			}
+			if m.answers[answer.ID] == nil { // a receipt that stands is not replaced
+				m.answers[answer.ID], m.decided[answer.ID] = json.RawMessage(text), step
+			}
+		}
+	case "retried":
+		for id, text := range m.answers {
+			if strings.Contains(string(text), `"outcome":"rejected"`) {
+				delete(m.answers, id) // no story has two of them at a time
+			}
+		}
+	}
+	return nil
+}
+
+// decide checks a decision, and takes its effect.
+func (m *model) decide(text json.RawMessage, step int, told func(word string)) error {
+	var got receipt
+	if err := json.Unmarshal(text, &got); err != nil {
+		return err
+	}
+	if m.answers[got.ID] != nil {
+		return fmt.Errorf("order %s is decided a second time", got.ID)
+	}
+	m.answers[got.ID], m.decided[got.ID] = text, step
+	free, held := 0, 0
+	for _, holder := range m.loans {
+		if holder == got.User {
+			held++
+		}
+	}
+	for _, book := range got.Books {
+		if m.loans[book] == "" {
+			free++
+		}
+	}
+	var want []string
+	for _, book := range got.Books {
+		holder := m.loans[book]
+		word := ""
+		switch {
+		case got.Action == "return" && holder != got.User:
+			word = "not_yours"
+		case got.Action == "return" && m.fetching[book] != "":
+			word = "on_its_way"
+		case got.Action == "return":
+			word = "returned"
+			delete(m.loans, book)
+			m.front[book] = true
+		case holder == got.User:
+			word = "already_yours"
+		case holder != "":
+			word = "unavailable"
+		case held+free > m.loansMax:
+			word = "over_limit"
+		case m.front[book]:
+			word = "front"
+			delete(m.front, book)
+			m.loans[book] = got.User
+		default:
+			word = "shelves"
+			m.loans[book], m.fetching[book] = got.User, got.ID
+		}
+		want = append(want, word)
+		told("result " + word)
+	}
+	told("outcome " + got.Outcome)
+	results := make([]string, len(got.Results))
+	for i, word := range got.Results {
+		results[i], _, _ = strings.Cut(word, ":")
+	}
+	if !slices.Equal(results, want) {
+		return fmt.Errorf("order %s was answered %q, but by the log before it the answer is %q", got.ID, got.Results, want)
+	}
+	return nil
+}
+
+// move takes what became of one book.
+func (m *model) move(event, request, book string) error {
+	possible := true
+	switch event {
+	case "shelved":
+		possible = m.front[book]
+		delete(m.front, book)
+	case "fetched":
+		possible = !m.out[book]
+		m.out[book] = true
+	case "awaited":
+		possible = m.out[book] && m.awaited[book] == ""
+		m.awaited[book] = request
+	case "stored":
+		possible = m.out[book] && m.awaited[book] == ""
+		delete(m.out, book)
+	case "handed_on":
+		possible = m.out[book] && m.awaited[book] == request
+		delete(m.awaited, book)
+	case "delivered":
+		possible = m.fetching[book] == request
+		delete(m.fetching, book)
+	case "sent_back":
+		possible = m.fetching[book] != request
+	}
+	if !possible {
+		return fmt.Errorf("%s cannot be %s", book, event)
+	}
+	return nil
+}
+
+// A seenAnswer is what a client was told.
+type seenAnswer struct {
+	order   lending.Order
+	receipt *lending.Receipt
+}
+
+// compare checks that what a client was told is what the log has, and that it was
+// decided after it was asked.
+func (m *model) compare(seen seenAnswer) error {
+	id := seen.order.ID
+	var want receipt
+	if m.answers[id] == nil {
+		return fmt.Errorf("order %s was answered %+v, but the log has no decision of it", id, seen.receipt)
+	}
+	if err := json.Unmarshal(m.answers[id], &want); err != nil {
+		return err
+	}
+	got := receipt{ID: seen.receipt.ID, Action: string(seen.receipt.Action), User: seen.receipt.User, Outcome: string(seen.receipt.Outcome)}
+	for _, line := range seen.receipt.Books {
+		got.Books = append(got.Books, line.Book)
+		word := string(line.Result)
+		if line.From != "" {
+			word = line.From
+		}
+		got.Results = append(got.Results, word)
+	}
+	for i, word := range want.Results {
+		want.Results[i], _, _ = strings.Cut(word, ":")
+	}
+	if got.ID != want.ID || got.Action != want.Action || got.User != want.User || got.Outcome != want.Outcome ||
+		got.Outcome != "rejected" && (!slices.Equal(got.Books, want.Books) || !slices.Equal(got.Results, want.Results)) {
+		return fmt.Errorf("order %s was answered %+v, but the log has %s", id, got, m.answers[id])
+	}
+	if asked, known := m.asked[id]; known && m.decided[id] < asked {
+		return fmt.Errorf("order %s was decided at step %d, before it was asked at %d", id, m.decided[id], asked)
+	}
+	return nil
+}
+
+// errLost begins every error about something that is nowhere any more.
+var errLost = errors.New("lost")
