@@ -57,9 +57,10 @@ func guard(t testing.TB, args ...string) (server *redistest.Server, passwords st
 //
 //	password         has users of its own
 //	server-warnings  a service may not ask how the server is set up
+//	rebuild          writes what belongs to both services, as an operator
 func TestStoriesWithAUserForEachProgram(t *testing.T) {
 	t.Parallel()
-	files := stories(t, "password", "server-warnings")
+	files := stories(t, "password", "server-warnings", "rebuild")
 	tell(t, "redis", files, func(s *story, env *testscript.Env) library.Options {
 		server, passwords := guard(s, "--replicas", "--library", "main,north,south,east,west,second")
 		env.Setenv("SOCKET", server.Path())
@@ -192,16 +193,16 @@ func TestAMissingPermissionIsNamed(t *testing.T) {
 		t.Errorf("without a password getbooks printed %q", output)
 	}
 
-	// Inside a script: the file, the line, the command and its key.
+	// Inside a script: the file, the command and its key.
 	for _, test := range []struct {
 		user string
 		less []any
 		want string
 	}{
 		{"lending", []any{"clearselectors", "(~{main}:lending:* +@all)", "(~{main}:instance:* +@all)", "(~{main}:shelving:* +xgroup|create)", "(~* +eval +evalsha)"},
-			`user "lending" may not XLEN {main}:shelving:fetches (lend.lua, line `},
+			`user "lending" may not XADD {main}:shelving:fetches (lend.lua): `},
 		{"shelving", []any{"clearselectors", "(~{main}:shelving:* +@all)", "(~{main}:instance:* +@all)", "(~{main}:lending:* +xgroup|create +xlen)", "(~{main}:events +xlen +xadd)", "(~* +eval +evalsha)"},
-			`user "shelving" may not XADD {main}:lending:deliveries (fetch.lua, line `},
+			`user "shelving" may not XADD {main}:lending:deliveries (fetch.lua): `},
 	} {
 		name := "lacks-" + test.user
 		worker := programtest.Start(t, env, "lendingd", "--lock-ttl", "1s", name)

@@ -79,7 +79,11 @@ func (a accuser) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 // containers are commands that say in a second word what they do.
 var containers = []string{"acl", "client", "cluster", "config", "script", "xgroup", "xinfo"}
 
-var scriptLine = regexp.MustCompile(`on @user_script:(\d+)`)
+var (
+	scriptLine = regexp.MustCompile(`on @user_script:(\d+)`)
+	// neededBy is what a script says that asks beforehand for all it may run.
+	neededBy = regexp.MustCompile(`this Redis user may not run ([A-Z]+(?: GROUPS)?) (.*?) script: `)
+)
 
 func (a accuser) accuse(cmd redis.Cmder, err error) error {
 	if !isDenied(err) {
@@ -107,6 +111,9 @@ func (a accuser) accuse(cmd redis.Cmder, err error) error {
 		}
 		if key != "" {
 			accusation.Keys = []string{key}
+		}
+		if needed := neededBy.FindStringSubmatch(err.Error()); needed != nil {
+			accusation.Command, accusation.Keys, accusation.Line = needed[1], needed[2:], 0
 		}
 	}
 	return accusation

@@ -36,7 +36,8 @@ local function need(...)
     error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ')))
   end
 end
-need('XADD', events) need('HDEL', receipts) need('HDEL', older) need('XDEL', rejected)
+need('XADD', events) need('XDEL', rejected)
+if request ~= '' then need('HDEL', receipts) need('HDEL', older) end
 redis.call('XLEN', inbox)
 redis.call('XLEN', events)
 local entry = redis.call('XRANGE', rejected, id, id)[1]

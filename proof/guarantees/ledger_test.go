@@ -63,25 +63,34 @@ func open(s *stage) *ledger {
 
 func (l *ledger) DialHook(next redis.DialHook) redis.DialHook { return next }
 
-func (l *ledger) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (l *ledger) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, command redis.Cmder) error {
+		err := next(ctx, command)
+		l.see(command)
+		return err
+	}
+}
 
-// ProcessPipelineHook notes when the server has an order: when the client's XADD was
-// answered.
 func (l *ledger) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, commands []redis.Cmder) error {
 		err := next(ctx, commands)
 		for _, command := range commands {
-			if command.Name() != "xadd" || command.Err() != nil {
-				continue
-			}
-			words := command.Args()
-			id, _ := words[slices.Index(words, any("id"))+1].(string)
-			l.mu.Lock()
-			l.byID[id].accepted = append(l.byID[id].accepted, time.Now())
-			l.mu.Unlock()
+			l.see(command)
 		}
 		return err
 	}
+}
+
+// see notes when the server has an order: when the client's XADD was answered.
+func (l *ledger) see(command redis.Cmder) {
+	if command.Name() != "xadd" || command.Err() != nil {
+		return
+	}
+	words := command.Args()
+	id, _ := words[slices.Index(words, any("id"))+1].(string)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.byID[id].accepted = append(l.byID[id].accepted, time.Now())
 }
 
 func (l *ledger) note(action lending.Action, waited bool, user string, books ...string) *placed {

@@ -86,7 +86,7 @@ func (l *ledger) tally(started, struck, back time.Time) toll {
 					result.sentLost++
 				}
 			} else if !known {
-				s.Errorf("order %s was accepted after the death and never decided", p.ID)
+				s.Errorf("order %s was accepted after the death (at %v), and never decided", p.ID, p.accepted)
 			}
 			continue
 		case p.receipt == nil:
