@@ -18,12 +18,12 @@ import (
 // sentBy are the methods of the client library by which the packages send commands,
 // and how the labels of these commands begin.
 var sentBy = map[string]string{
-	"ConfigGet": "config", "Exists": "exists", "Get": "get", "HExists": "hexists", "HGet": "hget", "HGetAll": "hgetall",
+	"ConfigGet": "config", "Get": "get", "HExists": "hexists", "HGet": "hget", "HGetAll": "hgetall",
 	"HLen": "hlen", "HMGet": "hmget", "HSet": "hset", "SCard": "scard", "SIsMember": "sismember", "Set": "set",
 	"Subscribe": "subscribe", "Time": "time", "Wait": "wait", "XAdd": "xadd", "XGroupCreateConsumer": "xgroup createconsumer",
 	"XGroupCreateMkStream": "xgroup create", "XInfoConsumers": "xinfo consumers", "XInfoGroups": "xinfo groups", "XLen": "xlen",
 	"XPendingExt": "xpending", "XRange": "xrange", "XRangeN": "xrange", "XRead": "xread", "XReadGroup": "xreadgroup", "XRevRangeN": "xrevrange",
-	"Pipeline": "", "Pipelined": "", "TxPipelined": "exec",
+	"Pipelined": "", "TxPipelined": "exec",
 	"Ping": "", // a node of a Cluster; there is none here
 }
 

@@ -591,7 +591,7 @@ func (e *eavesdropper) EvalSha(_ context.Context, hash string, _ []string, _ ...
 }
 
 // label tells what a command is, and on what kind of key: "xadd lending:requests",
-// "evalsha lend", "exists instance".
+// "evalsha lend", "get instance".
 func label(args []string) string {
 	name := strings.ToLower(args[0])
 	key := ""
