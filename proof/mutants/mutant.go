@@ -73,13 +73,12 @@ var mutants = []mutant{
 	}},
 	{"dollar", "a group begins at `$`, not at 0", []edit{
 		{"stream/stream.go", `XGroupCreateMkStream(ctx, stream, group, "0")`, `XGroupCreateMkStream(ctx, stream, group, "$")`},
-		{"lending/client.go", `XGroupCreateMkStream(ctx, inbox, library.Lending, "0")`, `XGroupCreateMkStream(ctx, inbox, library.Lending, "$")`},
 	}},
 	{"takeover", "nobody takes over what a dead instance left", []edit{
 		{"stream/sweep.go", "		if other.Pending > 0 {\n", "		if other.Pending > 0 && !me {\n			continue\n		} else if other.Pending > 0 {\n"},
 	}},
 	{"page", "a take-over stops at the first page", []edit{
-		{"stream/sweep.go", "		c.release(batch)\n		if err != nil || len(batch) == 0 {\n			return err\n		}\n", "		c.release(batch)\n		return err\n"},
+		{"stream/sweep.go", "		c.forget(batch)\n		if err != nil || len(batch) == 0 {\n			return err\n		}\n", "		c.forget(batch)\n		return err\n"},
 	}},
 	{"removal", "a dead instance is removed from its group, whatever is pending for it", []edit{
 		{"scripts/retire.lua", "if #redis.call('XPENDING', inbox, group, '-', '+', 1, name) > 0 then return 'pending' end\n", ""},
@@ -87,7 +86,7 @@ var mutants = []mutant{
 	}},
 	{"fence", "no fence", withoutFence("lend", "return", "fetch", "store", "deliver", "reject", "claim")},
 	{"maxlen", "`MAXLEN` on an inbox", []edit{
-		{"lending/client.go", "&redis.XAddArgs{Stream: inbox, Values:", "&redis.XAddArgs{Stream: inbox, MaxLen: 20, Values:"},
+		{"lending/appends.go", "redis.XAddArgs{Stream: stream, Values: values}", "redis.XAddArgs{Stream: stream, MaxLen: 3, Values: values}"},
 	}},
 	{"retries", "the Redis client repeats commands by itself", []edit{
 		{"library/connect.go", "	config.MaxRetries = -1\n", "	config.MaxRetries = 3\n"},
