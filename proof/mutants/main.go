@@ -169,10 +169,19 @@ func (s suite) catches(ctx context.Context, dir string) (*verdict, error) {
 	if _, err := output(ctx, dir, "go", build...); err != nil {
 		return nil, err
 	}
-	// Tests are told apart by what they say, and a hanging one must end.
+	// A test that hangs must end, too.
 	command := exec.CommandContext(ctx, "go", append([]string{"test", "-json", "-count=1", "-failfast", "-timeout", "4m"}, s.packages...)...)
 	command.Dir = dir
-	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) }
+	// What the tests start is in the same group, and ends with it. What they leave in
+	// their temporary folder is deleted with the copy.
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	end := func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGKILL) }
+	command.Cancel = end
+	left := filepath.Join(dir, "tmp")
+	if err := os.MkdirAll(left, 0o755); err != nil {
+		return nil, err
+	}
+	command.Env = append(os.Environ(), "TMPDIR="+left)
 	var stderr bytes.Buffer
 	command.Stderr = &stderr
 	stdout, err := command.StdoutPipe()
@@ -193,6 +202,7 @@ func (s suite) catches(ctx context.Context, dir string) (*verdict, error) {
 				test = event.Package
 			}
 			caught = &verdict{test, time.Since(begun)}
+			_ = end()
 		}
 		if err != nil {
 			break
