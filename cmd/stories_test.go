@@ -38,32 +38,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
-
-// buildAndRun runs the tests with the programs on PATH, and without the settings
-// of whoever runs them.
-func buildAndRun(m *testing.M) int {
-	for _, setting := range os.Environ() {
-		if name, _, _ := strings.Cut(setting, "="); strings.HasPrefix(name, "LENDING_") {
-			os.Unsetenv(name)
-		}
-	}
-	// The stories read the workers' logs as people do at a terminal.
-	os.Setenv("LENDING_LOG_FORMAT", "text")
-	// A program built with the race detector would sleep for a second before it exits.
-	os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
-	programs, err := os.MkdirTemp("", "programs-")
-	if err == nil {
-		defer os.RemoveAll(programs)
-		err = programtest.Build(programs)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	os.Setenv("PATH", programs+string(filepath.ListSeparator)+os.Getenv("PATH"))
-	return m.Run()
-}
+// The stories read the workers' logs as people do at a terminal.
+func TestMain(m *testing.M) { programtest.Main(m, "LENDING_LOG_FORMAT=text") }
 
 func TestStories(t *testing.T) {
 	t.Run("embedded", func(t *testing.T) {

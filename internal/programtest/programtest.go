@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -17,18 +18,44 @@ import (
 // Patience is how long a test waits for something that should come soon.
 const Patience = 20 * time.Second
 
-// Build builds lendingd and getbooks into a directory, with the race detector if
-// the test has it, and returns the directory. It is meant for TestMain.
-func Build(dir string) error {
-	args := []string{"build", "-o", dir + string(filepath.Separator)}
+// Main is a TestMain: it runs the tests with lendingd and getbooks on PATH, built
+// with the race detector if the test has it, and with these settings for them in
+// place of those of whoever runs the tests. A setting is a NAME=value.
+func Main(m *testing.M, settings ...string) {
+	code, err := buildAndRun(m, settings)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	os.Exit(code)
+}
+
+func buildAndRun(m *testing.M, settings []string) (code int, err error) {
+	for _, setting := range os.Environ() {
+		if name, _, _ := strings.Cut(setting, "="); strings.HasPrefix(name, "LENDING_") {
+			os.Unsetenv(name)
+		}
+	}
+	for _, setting := range settings {
+		name, value, _ := strings.Cut(setting, "=")
+		os.Setenv(name, value)
+	}
+	// A program built with the race detector would sleep for a second before it exits.
+	os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
+	programs, err := os.MkdirTemp("", "programs-")
+	if err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(programs)
+	args := []string{"build", "-o", programs + string(filepath.Separator)}
 	if raceEnabled {
 		args = append(args, "-race")
 	}
 	output, err := exec.Command("go", append(args, "example.com/library/cmd/...")...).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("build the programs: %w\n%s", err, output)
+		return 1, fmt.Errorf("build the programs: %w\n%s", err, output)
 	}
-	return nil
+	os.Setenv("PATH", programs+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	return m.Run(), nil
 }
 
 // A Process is a program that runs in the background. What it prints on standard

@@ -21,11 +21,9 @@ package chaos_test
 import (
 	"context"
 	"flag"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -56,30 +54,7 @@ const (
 	restWithin = time.Minute
 )
 
-func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
-
-// buildAndRun runs the tests with the programs on PATH, and without the settings
-// of whoever runs them.
-func buildAndRun(m *testing.M) int {
-	for _, setting := range os.Environ() {
-		if name, _, _ := strings.Cut(setting, "="); strings.HasPrefix(name, "LENDING_") {
-			os.Unsetenv(name)
-		}
-	}
-	// A program built with the race detector would sleep for a second before it exits.
-	os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
-	programs, err := os.MkdirTemp("", "programs-")
-	if err == nil {
-		defer os.RemoveAll(programs)
-		err = programtest.Build(programs)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	os.Setenv("PATH", programs+string(filepath.ListSeparator)+os.Getenv("PATH"))
-	return m.Run()
-}
+func TestMain(m *testing.M) { programtest.Main(m) }
 
 // A run is one library, those who use it, and what befalls it.
 type run struct {

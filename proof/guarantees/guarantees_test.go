@@ -9,8 +9,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -25,29 +23,9 @@ var (
 	write  = flag.String("write", "", "replace what stands between <!-- guarantees --> and <!-- /guarantees --> in this `FILE` with the table")
 )
 
-func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
-
-// buildAndRun runs the tests with the programs on PATH, and without the settings of
-// whoever runs them.
-func buildAndRun(m *testing.M) int {
-	flag.Parse()
-	for _, setting := range os.Environ() {
-		if name, _, _ := strings.Cut(setting, "="); strings.HasPrefix(name, "LENDING_") {
-			os.Unsetenv(name)
-		}
-	}
+func TestMain(m *testing.M) {
 	logging.Disable() // the servers die on purpose
-	programs, err := os.MkdirTemp("", "programs-")
-	if err == nil {
-		defer os.RemoveAll(programs)
-		err = programtest.Build(programs)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	os.Setenv("PATH", programs+string(filepath.ListSeparator)+os.Getenv("PATH"))
-	return m.Run()
+	programtest.Main(m)
 }
 
 // A promise is what a death may take of the answers that clients were given.
