@@ -173,14 +173,15 @@ func (s suite) catches(ctx context.Context, dir string) (*verdict, error) {
 	command := exec.CommandContext(ctx, "go", append([]string{"test", "-json", "-count=1", "-failfast", "-timeout", "4m"}, s.packages...)...)
 	command.Dir = dir
 	// What the tests start is in the same group, and ends with it. What they leave in
-	// their temporary folder is deleted with the copy.
+	// their temporary folder is deleted.
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	end := func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGKILL) }
 	command.Cancel = end
-	left := filepath.Join(dir, "tmp")
-	if err := os.MkdirAll(left, 0o755); err != nil {
+	left, err := shortFolder()
+	if err != nil {
 		return nil, err
 	}
+	defer os.RemoveAll(left)
 	command.Env = append(os.Environ(), "TMPDIR="+left)
 	var stderr bytes.Buffer
 	command.Stderr = &stderr
@@ -217,6 +218,17 @@ func (s suite) catches(ctx context.Context, dir string) (*verdict, error) {
 		return nil, fmt.Errorf("%w: %s", err, stderr.String())
 	}
 	return caught, nil
+}
+
+// shortFolder makes a temporary folder whose name is as short as can be, for Unix
+// sockets in it may have a path of 108 bytes only.
+func shortFolder() (string, error) {
+	for n := 0; ; n++ {
+		name := filepath.Join(os.TempDir(), fmt.Sprint("m", n))
+		if err := os.Mkdir(name, 0o700); !errors.Is(err, os.ErrExist) {
+			return name, err
+		}
+	}
 }
 
 // copyProject copies what is in the project's repository, or would be, and makes
