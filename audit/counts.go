@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 
+	"example.com/library/library"
+
 	"github.com/redis/go-redis/v9"
 )
 
@@ -47,10 +49,9 @@ func (a *audit) away(ctx context.Context) error {
 	// The count, and the event up to which it counts.
 	var counted *redis.StringCmd
 	var last *redis.XMessageSliceCmd
-	_, err := a.rdb.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
+	err := library.Transaction(ctx, a.rdb, func(pipe redis.Pipeliner) {
 		counted = pipe.Get(ctx, a.keys.away())
 		last = pipe.XRevRangeN(ctx, a.keys.Events(), "+", "-", 1)
-		return nil
 	})
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return a.eyes.missing(a.keys.away(), err)

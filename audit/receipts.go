@@ -9,6 +9,8 @@ import (
 	"maps"
 	"slices"
 
+	"example.com/library/library"
+
 	"github.com/redis/go-redis/v9"
 )
 
@@ -93,10 +95,9 @@ func (a *audit) readReceipts(ctx context.Context, round int) (findings []Finding
 	for some := range slices.Chunk(slices.Sorted(maps.Keys(suspects)), pipelined) {
 		var page, older *redis.SliceCmd
 		// In one step, for a page may be turned.
-		_, err := a.rdb.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
+		err := library.Transaction(ctx, a.rdb, func(pipe redis.Pipeliner) {
 			page = pipe.HMGet(ctx, a.keys.receipts(), some...)
 			older = pipe.HMGet(ctx, a.keys.olderReceipts(), some...)
-			return nil
 		})
 		if err != nil {
 			return nil, false, a.eyes.missing(a.keys.receipts(), err)

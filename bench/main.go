@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"example.com/library/internal/document"
 )
 
 // sections in the order in which they run and are printed.
@@ -94,7 +96,7 @@ func run() error {
 	table := head + markdown(rows)
 	fmt.Print(table)
 	if *write != "" {
-		return replaceTable(*write, table)
+		return document.Replace(*write, "bench", table)
 	}
 	return nil
 }

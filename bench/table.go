@@ -174,23 +174,3 @@ func fixed(ratio float64) string {
 	}
 	return strconv.FormatFloat(ratio, 'f', 2, 64)
 }
-
-// The table in a document stands between these two lines.
-const (
-	tableBegins = "<!-- bench -->"
-	tableEnds   = "<!-- /bench -->"
-)
-
-// replaceTable puts the table into a document in place of the one it has.
-func replaceTable(path, table string) error {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	before, rest, begins := strings.Cut(string(text), tableBegins)
-	_, after, ends := strings.Cut(rest, tableEnds)
-	if !begins || !ends {
-		return fmt.Errorf("%s has no %s and %s to put the table between", path, tableBegins, tableEnds)
-	}
-	return os.WriteFile(path, []byte(before+tableBegins+"\n\n"+table+"\n"+tableEnds+after), 0o644)
-}

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"os"
-	"path/filepath"
 	"testing"
 )
 
@@ -33,25 +31,5 @@ func TestATableLeavesOutColumnsThatAreEmpty(t *testing.T) {
 `
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
-	}
-}
-
-func TestATableIsReplacedInADocument(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "performance.md")
-	if err := os.WriteFile(path, []byte("before\n<!-- bench -->\nold\n<!-- /bench -->\nafter\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := replaceTable(path, "new\n"); err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, want := string(text), "before\n<!-- bench -->\n\nnew\n\n<!-- /bench -->\nafter\n"; got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
-	if err := replaceTable(filepath.Join(t.TempDir(), "none.md"), "new\n"); err == nil {
-		t.Error("a document that is not there was written")
 	}
 }

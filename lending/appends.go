@@ -16,9 +16,8 @@ const appendsMax = 256
 var errNoReply = errors.New("no reply came in time")
 
 // appends sends the entries of many goroutines. While some are on their way, those
-// that come meanwhile gather, and are sent together in the next go: Redis reads
-// them all at once, which costs it and the client a tenth of reading each from a
-// connection of its own.
+// that come meanwhile gather, and are sent together in the next go, so that client
+// and server read and write once for all of them.
 type appends struct {
 	rdb redis.UniversalClient
 

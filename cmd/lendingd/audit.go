@@ -2,12 +2,8 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
-	"strings"
-	"unicode"
-	"unicode/utf16"
 
 	"example.com/library/acl"
 	"example.com/library/audit"
@@ -97,7 +93,7 @@ func eachReport(c *urfave.Context, done string, report func(audit.Config) (*audi
 		case err != nil:
 			err = fmt.Errorf("%s library %q on %s: %w", c.Command.Name, connection.Keys.Library, library.Where(connection.Redis), err)
 		case c.Bool("json"):
-			err = encodeReport(c.App.Writer, report)
+			err = cli.WriteJSON(c.App.Writer, report)
 		default:
 			err = writeReport(c.App.Writer, done, report)
 		}
@@ -112,27 +108,6 @@ func eachReport(c *urfave.Context, done string, report func(audit.Config) (*audi
 		return &cli.ExitError{Code: cli.ExitBroken}
 	}
 	return failed
-}
-
-// encodeReport shows a report as one JSON object. Names may be anything: what does not
-// print is escaped, as JSON can, so that nothing is lost and no terminal disturbed.
-func encodeReport(w io.Writer, report *audit.Report) error {
-	text, err := json.Marshal(report)
-	if err != nil {
-		return err
-	}
-	var plain strings.Builder
-	for _, r := range string(text) {
-		if unicode.IsGraphic(r) {
-			plain.WriteRune(r)
-			continue
-		}
-		for _, unit := range utf16.Encode([]rune{r}) {
-			fmt.Fprintf(&plain, `\u%04x`, unit)
-		}
-	}
-	_, err = fmt.Fprintln(w, plain.String())
-	return err
 }
 
 func writeReport(w io.Writer, done string, report *audit.Report) error {

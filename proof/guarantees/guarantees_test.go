@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/library/internal/document"
 	"example.com/library/internal/programtest"
 
 	"github.com/redis/go-redis/v9/logging"
@@ -270,7 +271,7 @@ func TestEveryWayOfRunning(t *testing.T) {
 	text += losses(all) + costs(all)
 	fmt.Print(text)
 	if *write != "" {
-		if err := replaceTable(*write, text); err != nil {
+		if err := document.Replace(*write, "guarantees", text); err != nil {
 			t.Fatal(err)
 		}
 	}

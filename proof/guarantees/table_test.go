@@ -209,23 +209,3 @@ func brief(d time.Duration) string {
 	}
 	return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
 }
-
-// The tables in a document stand between these two lines.
-const (
-	tablesBegin = "<!-- guarantees -->"
-	tablesEnd   = "<!-- /guarantees -->"
-)
-
-// replaceTable puts the tables into a document in place of those it has.
-func replaceTable(path, text string) error {
-	old, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	before, rest, begins := strings.Cut(string(old), tablesBegin)
-	_, after, ends := strings.Cut(rest, tablesEnd)
-	if !begins || !ends {
-		return fmt.Errorf("%s has no %s and %s to put the tables between", path, tablesBegin, tablesEnd)
-	}
-	return os.WriteFile(path, []byte(before+tablesBegin+"\n\n"+text+"\n"+tablesEnd+after), 0o644)
-}

@@ -23,6 +23,8 @@ import (
 	"syscall"
 	"time"
 
+	"example.com/library/internal/document"
+
 	"golang.org/x/sync/errgroup"
 )
 
@@ -124,7 +126,7 @@ func run(ctx context.Context, args []string, w io.Writer) error {
 	text := table(running, rows)
 	fmt.Fprint(w, text)
 	if *write != "" {
-		if err := replaceTable(*write, text); err != nil {
+		if err := document.Replace(*write, "mutants", text); err != nil {
 			return err
 		}
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"time"
 )
@@ -33,23 +32,4 @@ func table(suites []suite, rows []row) string {
 		text.WriteString("\n")
 	}
 	return text.String()
-}
-
-const (
-	tableBegins = "<!-- mutants -->\n"
-	tableEnds   = "<!-- /mutants -->\n"
-)
-
-// replaceTable puts a table between the marks in a file.
-func replaceTable(path, table string) error {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	before, rest, begins := strings.Cut(string(text), tableBegins)
-	_, after, ends := strings.Cut(rest, tableEnds)
-	if !begins || !ends {
-		return fmt.Errorf("%s has no lines %q and %q for the table", path, strings.TrimSpace(tableBegins), strings.TrimSpace(tableEnds))
-	}
-	return os.WriteFile(path, []byte(before+tableBegins+"\n"+table+"\n"+tableEnds+after), 0o644)
 }
