@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"time"
 
@@ -34,6 +35,8 @@ const (
 type latency struct {
 	*bench
 	s *server
+	// instance is lendingd, floor the worker of the floor over raw sockets.
+	instance, floor *process
 }
 
 // An asker sends one order and waits for its answer.
@@ -48,7 +51,7 @@ func measureLatency(ctx context.Context, b *bench) ([]Row, error) {
 	// Nothing here takes so long; but a client would wait for ever for a worker that is gone.
 	ctx, cancel := context.WithTimeout(ctx, drainWithin)
 	defer cancel()
-	l := &latency{b, s}
+	l := &latency{bench: b, s: s}
 	for _, kind := range []string{rawFloor, goRedisFloor} {
 		if err := prepareFloor(ctx, s.client, kind); err != nil {
 			return nil, err
@@ -58,12 +61,15 @@ func measureLatency(ctx context.Context, b *bench) ([]Row, error) {
 			return nil, err
 		}
 		defer worker.kill()
+		if kind == rawFloor {
+			l.floor = worker
+		}
 	}
-	instance, err := b.serve(ctx, s, "--front", frontMax)
+	l.instance, err = b.serve(ctx, s, "--front", frontMax)
 	if err != nil {
 		return nil, err
 	}
-	defer instance.kill()
+	defer l.instance.kill()
 
 	one, err := l.one(ctx)
 	if err != nil {
@@ -73,7 +79,7 @@ func measureLatency(ctx context.Context, b *bench) ([]Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(one, many...), instance.Stop()
+	return append(one, many...), l.instance.Stop()
 }
 
 // serve starts a lendingd and returns when it serves.
@@ -141,12 +147,17 @@ func (l *latency) one(ctx context.Context) ([]Row, error) {
 			rows[2*i+j] = Row{Section: underOne, Name: c.name + ", " + what, Unit: "µs"}
 		}
 	}
+	inScripts := make([][]float64, len(contestants)) // µs an order, for each turn
 	orders := max(300, l.n/50)
 	for round := -1; round < l.rounds; round++ {
 		l.logf("one client: round %d of %d", round+1, l.rounds)
 		waits := make([][]float64, len(contestants))
 		for turn := 0; turn*latencyGroup < orders; turn++ {
 			for _, i := range turns(len(contestants), turn) {
+				before, err := l.s.scripts(ctx)
+				if err != nil {
+					return nil, err
+				}
 				for range latencyGroup {
 					begin := time.Now()
 					if err := contestants[i].ask(ctx); err != nil {
@@ -154,6 +165,11 @@ func (l *latency) one(ctx context.Context) ([]Row, error) {
 					}
 					waits[i] = append(waits[i], float64(time.Since(begin).Nanoseconds())/1000)
 				}
+				after, err := l.s.scripts(ctx)
+				if err != nil {
+					return nil, err
+				}
+				inScripts[i] = append(inScripts[i], float64((after-before).Microseconds())/latencyGroup)
 			}
 		}
 		if round < 0 {
@@ -173,7 +189,10 @@ func (l *latency) one(ctx context.Context) ([]Row, error) {
 	}
 	rows[4].atMost(1.3)
 	rows[5].atMost(1.6)
-	rows[0].Note = fmt.Sprintf("%s orders a round, in turns of %d", number(float64(orders)), latencyGroup)
+	for i := range contestants {
+		rows[2*i].Note = fmt.Sprintf("of which the script %s µs", number(median(inScripts[i])))
+	}
+	rows[1].Note = fmt.Sprintf("%s orders a round, in turns of %d", number(float64(orders)), latencyGroup)
 	return rows, nil
 }
 
@@ -219,15 +238,17 @@ func (l *latency) many(ctx context.Context) ([]Row, error) {
 	contestants := []struct {
 		name    string
 		askers  []asker
+		worker  *process
 		against int // the contestant it is compared with, or -1
 	}{
-		{"the floor, one", raw[:1], -1},
-		{"the floor, 64 with two sockets each", raw, 0},
-		{"the floor, 64 that share two sockets", rawTogether, 0},
-		{"lending.Client, one", sharing[:1], -1},
-		{"lending.Client, 64 goroutines that share it", sharing, 3},
-		{"lending.Client, 64 with connections of their own", separate, 3},
+		{"the floor, one", raw[:1], l.floor, -1},
+		{"the floor, 64 with two sockets each", raw, l.floor, 0},
+		{"the floor, 64 that share two sockets", rawTogether, l.floor, 0},
+		{"lending.Client, one", sharing[:1], l.instance, -1},
+		{"lending.Client, 64 goroutines that share it", sharing, l.instance, 3},
+		{"lending.Client, 64 with connections of their own", separate, l.instance, 3},
 	}
+	used := make([][3][]float64, len(contestants)) // µs of processor an order: Redis, worker, clients
 	rows := make([]Row, len(contestants))
 	for i, c := range contestants {
 		rows[i] = Row{Section: underMany, Name: c.name, Unit: "orders/s"}
@@ -243,11 +264,25 @@ func (l *latency) many(ctx context.Context) ([]Row, error) {
 			if len(contestants[i].askers) > 1 {
 				orders *= 10
 			}
+			before, err := l.used(ctx, contestants[i].worker)
+			if err != nil {
+				return nil, err
+			}
 			rate, err := orderRate(ctx, contestants[i].askers, orders)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", contestants[i].name, err)
 			}
+			after, err := l.used(ctx, contestants[i].worker)
+			if err != nil {
+				return nil, err
+			}
 			rates[i] = rate
+			if round < 0 {
+				continue
+			}
+			for part := range after {
+				used[i][part] = append(used[i][part], float64((after[part]-before[part]).Nanoseconds())/1000/float64(orders))
+			}
 		}
 		if round < 0 {
 			continue // the first round only warms up
@@ -259,8 +294,19 @@ func (l *latency) many(ctx context.Context) ([]Row, error) {
 			}
 		}
 	}
+	for i, parts := range used {
+		rows[i].Note = fmt.Sprintf("Redis %s µs, worker %s µs, clients %s µs each", number(median(parts[0])), number(median(parts[1])), number(median(parts[2])))
+	}
 	rows[4].atLeast(20)
 	return rows, nil
+}
+
+// used is the processor time that Redis, a worker and the clients, which are this
+// process, have used.
+func (l *latency) used(ctx context.Context, worker *process) ([3]time.Duration, error) {
+	redis, err := l.s.CPU(ctx)
+	clients := process{PID: os.Getpid()}
+	return [3]time.Duration{redis, worker.CPU(), clients.CPU()}, err
 }
 
 // orderRate has all askers send orders at once, so many in all, and tells how many

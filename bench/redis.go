@@ -132,6 +132,21 @@ func (s *server) CPU(ctx context.Context) (time.Duration, error) {
 	return time.Duration(total * float64(time.Second)), nil
 }
 
+// scripts is the time that calls of scripts have taken.
+func (s *server) scripts(ctx context.Context) (time.Duration, error) {
+	info, err := s.info(ctx, "commandstats")
+	if err != nil {
+		return 0, err
+	}
+	_, rest, found := strings.Cut(info["cmdstat_evalsha"], "usec=")
+	text, _, _ := strings.Cut(rest, ",")
+	microseconds, err := strconv.ParseInt(text, 10, 64)
+	if !found || err != nil {
+		return 0, fmt.Errorf("INFO commandstats says of EVALSHA: %q", info["cmdstat_evalsha"])
+	}
+	return time.Duration(microseconds) * time.Microsecond, nil
+}
+
 // info is a section of INFO, by field.
 func (s *server) info(ctx context.Context, section string) (map[string]string, error) {
 	text, err := s.client.Info(ctx, section).Result()

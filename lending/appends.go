@@ -43,8 +43,11 @@ func (a *appends) add(ctx context.Context, stream string, values []any) (string,
 	first := !a.sending
 	a.sending = true
 	a.mu.Unlock()
-	if first {
-		a.send(ctx)
+	if first && a.send(ctx) {
+		go func() {
+			for ctx := context.WithoutCancel(ctx); a.send(ctx); {
+			}
+		}()
 	}
 	select {
 	case <-one.done:
@@ -65,10 +68,9 @@ func (a *appends) add(ctx context.Context, stream string, values []any) (string,
 	}
 }
 
-// send sends what waits, and sees to it that what came meanwhile is sent next. An
-// entry that is alone is sent by its own ctx; several are sent for all, whoever of
-// them gives up.
-func (a *appends) send(ctx context.Context) {
+// send sends what waits, and reports whether more came meanwhile. An entry that is
+// alone is sent by its own ctx; several are sent for all, whoever of them gives up.
+func (a *appends) send(ctx context.Context) (more bool) {
 	a.mu.Lock()
 	batch := slices.Clone(a.waiting[:min(len(a.waiting), appendsMax)])
 	a.waiting = slices.Delete(a.waiting, 0, len(batch))
@@ -95,7 +97,5 @@ func (a *appends) send(ctx context.Context) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.sending = len(a.waiting) > 0
-	if a.sending {
-		go a.send(context.WithoutCancel(ctx))
-	}
+	return a.sending
 }

@@ -83,7 +83,7 @@ type consumer struct {
 	Config
 	Inbox
 	slots chan struct{} // one for each batch in hand
-	group *errgroup.Group
+	turn  chan struct{} // held by whoever reads
 
 	mu     sync.Mutex
 	inHand map[string]bool // ids of the entries in hand
@@ -94,20 +94,56 @@ type consumer struct {
 // with one of Redis that will not pass by itself.
 func Run(ctx context.Context, config Config, inbox Inbox) error {
 	group, ctx := errgroup.WithContext(ctx)
-	c := &consumer{Config: config, Inbox: inbox, group: group, slots: make(chan struct{}, inbox.Batches), inHand: map[string]bool{}}
-	group.Go(func() error { return c.repeat(ctx, "read", 0, c.read) })
-	group.Go(func() error { return c.repeat(ctx, "sweep", sweepPause, c.sweep) })
+	c := newConsumer(config, inbox)
+	for range inbox.Batches {
+		group.Go(func() error { return c.work(ctx) })
+	}
+	group.Go(func() error {
+		return c.repeat(ctx, "sweep", sweepPause, func(ctx context.Context) (bool, error) { return false, c.sweep(ctx) })
+	})
 	return group.Wait()
 }
 
-// repeat takes a step again and again until ctx is done, waiting longer after
-// each failure of Redis.
-func (c *consumer) repeat(ctx context.Context, part string, pause time.Duration, step func(context.Context) error) error {
+func newConsumer(config Config, inbox Inbox) *consumer {
+	return &consumer{
+		Config: config, Inbox: inbox,
+		slots: make(chan struct{}, inbox.Batches), turn: make(chan struct{}, 1), inHand: map[string]bool{},
+	}
+}
+
+// work reads batches and handles them until ctx is done. Several take turns: who has
+// read a batch handles it at once, and leaves the next to another. So an entry goes
+// from Redis to its script without changing hands, which would take as long as a
+// short script.
+func (c *consumer) work(ctx context.Context) error {
+	for ctx.Err() == nil {
+		var batch []Entry
+		c.turn <- struct{}{}
+		err := c.repeat(ctx, "read", 0, func(ctx context.Context) (bool, error) {
+			var err error
+			batch, err = c.read(ctx)
+			return len(batch) > 0, err
+		})
+		<-c.turn
+		if len(batch) > 0 {
+			err = c.handle(ctx, batch)
+			c.release(batch)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// repeat takes a step again and again until it is done or ctx is, waiting longer
+// after each failure of Redis.
+func (c *consumer) repeat(ctx context.Context, part string, pause time.Duration, step func(context.Context) (done bool, err error)) error {
 	part = c.Stream + " " + part
 	waits := library.NewBackoff()
 	for ctx.Err() == nil {
 		wait := pause
-		err := step(ctx)
+		done, err := step(ctx)
 		if library.KindOf(err) == library.NoGroup {
 			err = c.restore(ctx)
 		}
@@ -127,6 +163,9 @@ func (c *consumer) repeat(ctx context.Context, part string, pause time.Duration,
 		default:
 			c.Outage.Begin(part, err)
 			wait = waits.NextBackOff()
+		}
+		if done {
+			return nil
 		}
 		if wait > 0 {
 			select {
@@ -151,11 +190,11 @@ func (c *consumer) restore(ctx context.Context) error {
 	return c.Prepare(ctx)
 }
 
-// read takes one batch of new entries and begins to handle it.
-func (c *consumer) read(ctx context.Context) error {
+// read takes one batch of new entries in hand, if any come.
+func (c *consumer) read(ctx context.Context) ([]Entry, error) {
 	select {
 	case <-ctx.Done():
-		return nil
+		return nil, nil
 	case c.slots <- struct{}{}:
 	}
 	token := c.Instance.Token()
@@ -169,18 +208,14 @@ func (c *consumer) read(ctx context.Context) error {
 		if errors.Is(err, redis.Nil) {
 			err = nil
 		}
-		return err
+		return nil, err
 	}
 	batch := make([]Entry, len(streams[0].Messages))
 	for i, message := range streams[0].Messages {
 		batch[i] = newEntry(message, token)
 	}
 	c.take(batch)
-	c.group.Go(func() error {
-		defer c.release(batch)
-		return c.handle(ctx, batch)
-	})
-	return nil
+	return batch, nil
 }
 
 // take notes that entries are in hand; a slot is taken for them already.

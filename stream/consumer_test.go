@@ -546,7 +546,7 @@ func TestAnInstanceThatLivesAgainKeepsItsEntries(t *testing.T) {
 		give(t, ctx, rdb, "revived")
 		revived := newWorker(t, rdb, "revived")
 		w := newWorker(t, rdb, "quick")
-		c := &consumer{Config: w.Config, Inbox: w.inbox, slots: make(chan struct{}, 2), inHand: map[string]bool{}}
+		c := newConsumer(w.Config, w.inbox)
 		// The sweep saw no lock; by the time it claims, there is one.
 		batch, err := c.claim(ctx, "revived", []any{ids[0], ids[1]})
 		if err != nil || len(batch) != 0 {
