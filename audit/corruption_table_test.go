@@ -242,6 +242,9 @@ var corruptions = []corruption{
 		{"pending", "shelving:fetches", "", "", "", "", `an entry is pending for the instance "worker1", which is dead, and nobody takes over; does an instance run that serves this inbox?`},
 		{"pending", "shelving:stores", "", "", "", "", `2 entries are pending for the instance "worker1", which is dead, and nobody takes over; does an instance run that serves this inbox?`},
 	}},
+	{name: "a worker is started anew for the other service only", do: []string{`SET @instance:worker1 TOKENTOKENTOKENTOKENTOKENT{"services":["shelving"]} PX 60000`}, want: []found{
+		{"pending", "lending:returns", "", "", "", "", `an entry is pending for the instance "worker1", which does not run the lending service any more, and nobody takes over; does an instance run that serves this inbox?`},
+	}},
 	{name: "the first event is deleted", do: []string{`XDEL @events ENTRY(events,"id":"r4")`}, onlyRedis: deletions, want: []found{
 		{"log", "events", "", "", "", "deleted decided r4", "somebody deleted this entry from the log, and perhaps others before it"},
 	}},

@@ -3,10 +3,12 @@ package audit
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	"example.com/library/instance"
 	"example.com/library/library"
 
 	"github.com/redis/go-redis/v9"
@@ -175,9 +177,10 @@ func (a *audit) locked(ctx context.Context) error {
 	return nil
 }
 
-// dead checks that nothing stays pending for an instance whose lock is gone.
+// dead checks that nothing stays pending for an instance that will not handle it:
+// one whose lock is gone, or names other services only.
 func (a *audit) dead(ctx context.Context) error {
-	type left struct{ key, name string }
+	type left struct{ key, name, why string }
 	look := func() (map[left]int64, error) {
 		found := map[left]int64{}
 		for _, service := range []string{library.Lending, library.Shelving} {
@@ -196,12 +199,18 @@ func (a *audit) dead(ctx context.Context) error {
 					if consumer.Pending == 0 {
 						continue
 					}
-					lives, err := a.rdb.Exists(ctx, a.keys.Instance(consumer.Name)).Result()
-					if err != nil {
-						return nil, fmt.Errorf("look for the lock of %s: %w", quoted(consumer.Name), err)
+					lock := a.keys.Instance(consumer.Name)
+					if a.eyes.broken[lock] {
+						continue
 					}
-					if lives == 0 {
-						found[left{key, consumer.Name}] = consumer.Pending
+					owner, err := a.rdb.Get(ctx, lock).Result()
+					switch {
+					case errors.Is(err, redis.Nil):
+						found[left{key, consumer.Name, "is dead"}] = consumer.Pending
+					case err != nil:
+						return nil, fmt.Errorf("look for the lock of %s: %w", quoted(consumer.Name), err)
+					case !instance.Serves(owner, service):
+						found[left{key, consumer.Name, "does not run the " + service + " service any more"}] = consumer.Pending
 					}
 				}
 			}
@@ -236,7 +245,7 @@ func (a *audit) dead(ctx context.Context) error {
 			what = "an entry is"
 		}
 		a.report.found(Finding{Kind: "pending", Key: l.key,
-			Problem: what + " pending for the instance " + quoted(l.name) + ", which is dead, and nobody takes over; does an instance run that serves this inbox?"})
+			Problem: what + " pending for the instance " + quoted(l.name) + ", which " + l.why + ", and nobody takes over; does an instance run that serves this inbox?"})
 	}
 	return nil
 }

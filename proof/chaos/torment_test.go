@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"example.com/library/instance"
 	"example.com/library/internal/programtest"
 	"example.com/library/internal/redistest"
 )
@@ -217,12 +218,16 @@ func (r *run) replace(w *worker, taken func()) {
 	ctx, cancel := within(programtest.Patience)
 	defer cancel()
 	former, days := w.process, w.days
-	lock := r.keys.Instance(w.name)
-	before := r.rdb.Get(ctx, lock).Val()
 	r.start(w, w.name, true)
+	// A new token alone would not do: the former owner takes a new one as well, where
+	// its lock lapsed because Redis was away.
 	if !eventually(programtest.Patience, time.Millisecond, func() bool {
-		now, err := r.rdb.Get(ctx, lock).Result()
-		return err == nil && token(now) != token(before)
+		lock, err := r.rdb.Get(ctx, r.keys.Instance(w.name)).Result()
+		if err != nil {
+			return false
+		}
+		owner, err := instance.ReadOwner(lock)
+		return err == nil && owner.PID == w.process.PID()
 	}) {
 		r.Fatalf("%s did not take its name by force", w.name)
 	}
@@ -240,12 +245,6 @@ func (r *run) replace(w *worker, taken func()) {
 	if code, err := former.Wait(); err != nil || code != 1 {
 		r.Errorf("%s lost its name to another process and ended with code %d, want 1: %v", w.name, code, err)
 	}
-}
-
-// token is what begins the value of a lock, before what it tells of its owner.
-func token(lock string) string {
-	token, _, _ := strings.Cut(lock, "{")
-	return token
 }
 
 func (r *run) killRedis() {
