@@ -82,7 +82,12 @@ local holders = call('HMGET', loans, unpack(books))
 local orders = call('HMGET', fetching, unpack(books))
 
 -- Decide.
-local function quoted(text) return '"' .. string.gsub(text, '["\\]', '\\%0') .. '"' end
+-- quoted makes a name a JSON string. Few names have anything to escape, and looking for
+-- it is quicker than replacing nothing.
+local function quoted(text)
+  if string.find(text, '"', 1, true) or string.find(text, '\\', 1, true) then text = string.gsub(text, '["\\]', '\\%0') end
+  return '"' .. text .. '"'
+end
 local replies, acknowledged, arrived, rings, apart = {}, {}, {}, {}, {}
 local delivered, returned, came = {}, {}, {}
 local first = 1
@@ -144,13 +149,16 @@ if #acknowledged > 0 then call('XACK', deliveries, group, unpack(acknowledged)) 
 -- Trim to what is still needed: the oldest pending entry and all after it, or,
 -- where nothing is pending, all after the last one delivered. (The group's lag would
 -- tell sooner that nothing is left, but after deletions Redis may estimate it.)
-for _, info in ipairs(call('XINFO', 'GROUPS', deliveries)) do
-  for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
-  if info.name == group and info.pending > 0 then
-    call('XTRIM', deliveries, 'MINID', call('XPENDING', deliveries, group)[2])
-  elseif info.name == group then
-    call('XDEL', deliveries, info['last-delivered-id'])
-    call('XTRIM', deliveries, 'MINID', info['last-delivered-id'])
+local oldest = call('XPENDING', deliveries, group, '-', '+', 1)[1]
+if oldest then
+  call('XTRIM', deliveries, 'MINID', oldest[1])
+else
+  for _, info in ipairs(call('XINFO', 'GROUPS', deliveries)) do
+    for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
+    if info.name == group then
+      call('XDEL', deliveries, info['last-delivered-id'])
+      call('XTRIM', deliveries, 'MINID', info['last-delivered-id'])
+    end
   end
 end
 return replies

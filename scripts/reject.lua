@@ -80,13 +80,16 @@ redis.call('XDEL', inbox, id)
 -- Trim to what is still needed: the oldest pending entry and all after it, or,
 -- where nothing is pending, all after the last one delivered. What was decided
 -- while this one was pending may still stand behind it.
-for _, info in ipairs(redis.call('XINFO', 'GROUPS', inbox)) do
-  for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
-  if info.name == group and info.pending > 0 then
-    redis.call('XTRIM', inbox, 'MINID', redis.call('XPENDING', inbox, group)[2])
-  elseif info.name == group then
-    redis.call('XDEL', inbox, info['last-delivered-id'])
-    redis.call('XTRIM', inbox, 'MINID', info['last-delivered-id'])
+local oldest = redis.call('XPENDING', inbox, group, '-', '+', 1)[1]
+if oldest then
+  redis.call('XTRIM', inbox, 'MINID', oldest[1])
+else
+  for _, info in ipairs(redis.call('XINFO', 'GROUPS', inbox)) do
+    for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
+    if info.name == group then
+      redis.call('XDEL', inbox, info['last-delivered-id'])
+      redis.call('XTRIM', inbox, 'MINID', info['last-delivered-id'])
+    end
   end
 end
 return 'rejected'

@@ -91,8 +91,9 @@ local rung = { unpack(ARGV, 11 + 3 * entries, 10 + 4 * entries) }
 local slips = { unpack(ARGV, 11 + 4 * entries, 10 + 5 * entries) }
 local counts = { unpack(ARGV, 11 + 5 * entries, 10 + 6 * entries) }
 local books = { unpack(ARGV, 11 + 6 * entries) }
--- A key of the wrong type must fault before the first write, which is to the log.
-call('XPENDING', returns, group)
+-- A key of the wrong type must fault before the first write, which is to the log, and
+-- so must a group that is gone: asked for no entries, XPENDING still looks for it.
+call('XPENDING', returns, group, '-', '+', 0)
 for n = 1, entries do
   need('HDEL', cards[n])
   call('HLEN', cards[n])
@@ -108,6 +109,12 @@ local age = tonumber(call('GET', clock) or 0)
 local answers, replies, endings, ended, brought, came = {}, {}, {}, {}, {}, {}
 local decided, kept = {}, {}
 local answered = 0 -- counted, since the length of a table takes a search
+-- quoted makes a name a JSON string. Few names have anything to escape, and looking for
+-- it is quicker than replacing nothing.
+local function quoted(text)
+  if string.find(text, '"', 1, true) or string.find(text, '\\', 1, true) then text = string.gsub(text, '["\\]', '\\%0') end
+  return '"' .. text .. '"'
+end
 -- ending is how a receipt ends; few differ, so each is made once a batch.
 local function ending(reply)
   local outcome, words = string.match(reply, '^(%l+) (.*)$')
@@ -242,11 +249,9 @@ if #left_front > 0 then call('SREM', front, unpack(left_front)) end
 if #shelved > 0 then
   local share = math.min(16, math.ceil(#shelved / 16))
   for from = 1, #shelved, share do
-    local quoted = {}
-    for i = from, math.min(from + share - 1, #shelved) do
-      quoted[#quoted + 1] = '"' .. string.gsub(shelved[i], '["\\]', '\\%0') .. '"'
-    end
-    local text = '[' .. table.concat(quoted, ',') .. ']'
+    local names = {}
+    for i = from, math.min(from + share - 1, #shelved) do names[#names + 1] = quoted(shelved[i]) end
+    local text = '[' .. table.concat(names, ',') .. ']'
     call('XADD', stores, '*', 'books', text)
     call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'shelved', 'by', name, 'books', text)
   end
@@ -261,13 +266,16 @@ call('XACK', returns, group, unpack(ids))
 -- Trim to what is still needed: the oldest pending entry and all after it, or,
 -- where nothing is pending, all after the last one delivered. (The group's lag would
 -- tell sooner that nothing is left, but after deletions Redis may estimate it.)
-for _, info in ipairs(call('XINFO', 'GROUPS', returns)) do
-  for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
-  if info.name == group and info.pending > 0 then
-    call('XTRIM', returns, 'MINID', call('XPENDING', returns, group)[2])
-  elseif info.name == group then
-    call('XDEL', returns, info['last-delivered-id'])
-    call('XTRIM', returns, 'MINID', info['last-delivered-id'])
+local oldest = call('XPENDING', returns, group, '-', '+', 1)[1]
+if oldest then
+  call('XTRIM', returns, 'MINID', oldest[1])
+else
+  for _, info in ipairs(call('XINFO', 'GROUPS', returns)) do
+    for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
+    if info.name == group then
+      call('XDEL', returns, info['last-delivered-id'])
+      call('XTRIM', returns, 'MINID', info['last-delivered-id'])
+    end
   end
 end
 return replies
