@@ -32,13 +32,17 @@ func bustle(t *testing.T, server *redistest.Server, logMax int64, receiptTTL tim
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
+	const workers, users = 2, 4
+	var connections []*redis.Client // made first, so that they are closed last
+	for range workers + users {
+		connections = append(connections, server.Client(t))
+	}
 	t.Cleanup(func() {
 		cancel()
 		group.Wait()
 	})
 	logger := log.New(io.Discard)
-	for i := range 2 {
-		rdb := server.Client(t)
+	for i, rdb := range connections[:workers] {
 		i, err := instance.Take(ctx, rdb, instance.Config{Keys: names, Name: fmt.Sprint("worker", i), TTL: 10 * time.Minute, Log: logger})
 		if err != nil {
 			t.Fatal(err)
@@ -59,15 +63,15 @@ func bustle(t *testing.T, server *redistest.Server, logMax int64, receiptTTL tim
 		}
 	}
 	answered := &atomic.Int64{}
-	for i := range 4 {
-		client, err := lending.NewClient(server.Client(t), names.Library)
+	for i, rdb := range connections[workers:] {
+		client, err := lending.NewClient(rdb, names.Library)
 		if err != nil {
 			t.Fatal(err)
 		}
 		group.Go(func() {
 			defer client.Close()
 			for n := i; ctx.Err() == nil; n++ {
-				user, book, another := fmt.Sprint("user", n%4), fmt.Sprint("book", n%12), fmt.Sprint("book", (n*7)%40)
+				user, book, another := fmt.Sprint("user", n%users), fmt.Sprint("book", n%12), fmt.Sprint("book", (n*7)%40)
 				for _, order := range []func(context.Context, string, ...string) (*lending.Receipt, error){client.Request, client.Return} {
 					select {
 					case <-ctx.Done():
