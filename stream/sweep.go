@@ -15,10 +15,9 @@ import (
 
 // sweep looks once through the group for entries that nobody works on: those
 // pending for an instance whose lock is gone or does not name this service any
-// more, and those pending for this one
-// that it does not have in hand (because it has just been started, or a reply was
-// lost). It takes them over and handles them. Instances that are gone and have
-// nothing pending are removed from the group.
+// more, and those pending for this one that it does not have in hand (because it has
+// just been started, or a reply was lost). It takes them over and handles them.
+// Instances that are gone and have nothing pending are removed from the group.
 func (c *consumer) sweep(ctx context.Context) error {
 	consumers, err := c.Redis.XInfoConsumers(ctx, c.Stream, c.Service).Result()
 	if err != nil {
