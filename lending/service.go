@@ -123,15 +123,21 @@ func (s *Service) decide(ctx context.Context, action Action, batch []stream.Entr
 			return nil
 		}
 		keys := append(make([]string, 0, len(fixed)+len(orders)), fixed...)
-		args := append(make([]any, 0, 10+6*len(orders)+books), batch[0].Token, s.config.Instance.Name(), library.Lending)
+		args := append(make([]any, 0, 12+6*len(orders)+books), batch[0].Token, s.config.Instance.Name(), library.Lending)
 		args = append(append(args, terms...), s.config.ReceiptTTL.Milliseconds(), s.config.LogMax, s.keys.bells(), len(orders))
+		counts, asking := make([]byte, len(orders)), []any{}
+		for i, order := range orders {
+			counts[i] = byte(len(order.Books)) // at most library.BooksMax
+			if order.bell != "" {
+				asking = append(asking, i+1, order.bell)
+			}
+		}
+		args = append(append(args, counts, len(asking)/2), asking...)
 		for _, column := range []func(placed) any{
 			func(o placed) any { return o.entry.ID },
 			func(o placed) any { return o.ID },
 			func(o placed) any { return o.User },
-			func(o placed) any { return o.bell },
 			func(o placed) any { return o.slip() },
-			func(o placed) any { return len(o.Books) },
 		} {
 			for _, order := range orders {
 				args = append(args, column(order))

@@ -19,7 +19,7 @@ func TestALineOfAScriptIsBlamedForItsFirstCommand(t *testing.T) {
 	for _, test := range []struct{ line, command, key string }{
 		{"  call('XADD', deliveries, '*', 'orders', orders)", "XADD", "deliveries"},
 		{"if call('GETRANGE', instance, 0, #token - 1) ~= token then", "GETRANGE", "instance"},
-		{"  for _, info in ipairs(call('XINFO', 'GROUPS', fetches)) do", "XINFO GROUPS", "fetches"},
+		{"    for _, info in ipairs(call('XINFO', 'GROUPS', fetches)) do", "XINFO GROUPS", "fetches"},
 		{"-- Decide.", "", ""},
 	} {
 		number := slices.Index(lines, test.line) + 1

@@ -58,7 +58,7 @@ local function need(...)
   end
 end
 need('XADD', stores) need('HDEL', fetching) need('XADD', deliveries) need('PUBLISH', bells)
-need('XACK', deliveries) need('XINFO', 'GROUPS', deliveries) need('XTRIM', deliveries) need('XDEL', deliveries)
+need('XACK', deliveries) need('XLEN', deliveries) need('XINFO', 'GROUPS', deliveries) need('XTRIM', deliveries) need('XDEL', deliveries)
 local ids, last, requests, books = {}, {}, {}, {}
 local entries, total, arg, args = 0, 0, 6, #ARGV
 while arg <= args do
@@ -87,6 +87,13 @@ local orders = call('HMGET', fetching, unpack(books))
 local function quoted(text)
   if string.find(text, '"', 1, true) or string.find(text, '\\', 1, true) then text = string.gsub(text, '["\\]', '\\%0') end
   return '"' .. text .. '"'
+end
+-- list makes some JSON texts a JSON array. Lua reads every text that it makes once more,
+-- to hash it, so the brackets go round before the texts are joined.
+local function list(texts, from, to)
+  texts[from] = '[' .. texts[from]
+  texts[to] = texts[to] .. ']'
+  return table.concat(texts, ',', from, to)
 end
 local replies, acknowledged, arrived, rings, apart = {}, {}, {}, {}, {}
 local delivered, returned, came = {}, {}, {}
@@ -123,10 +130,10 @@ for n, id in ipairs(ids) do
     end
     replies[2 * i - 1], replies[2 * i] = word, user
   end
-  if #given > 0 then delivered[#delivered + 1] = '[' .. table.concat(given, ',') .. ']' end
+  if #given > 0 then delivered[#delivered + 1] = list(given, 1, #given) end
   if #unwanted > 0 then
-    returned[#returned + 1] = '[' .. table.concat(unwanted, ',') .. ']'
-    returned[#returned + 1] = '[' .. table.concat(refused, ',') .. ']'
+    returned[#returned + 1] = list(unwanted, 1, #unwanted)
+    returned[#returned + 1] = list(refused, 1, #refused)
   end
   if here and not stays then acknowledged[#acknowledged + 1] = id end
   first = last[n] + 1
@@ -146,18 +153,21 @@ for _, text in ipairs(apart) do call('XADD', deliveries, '*', 'orders', text) en
 for i = 1, #rings, 2 do call('PUBLISH', bells .. rings[i], rings[i + 1]) end
 if #acknowledged > 0 then call('XACK', deliveries, group, unpack(acknowledged)) end
 
--- Trim to what is still needed: the oldest pending entry and all after it, or,
--- where nothing is pending, all after the last one delivered. (The group's lag would
--- tell sooner that nothing is left, but after deletions Redis may estimate it.)
-local oldest = call('XPENDING', deliveries, group, '-', '+', 1)[1]
-if oldest then
-  call('XTRIM', deliveries, 'MINID', oldest[1])
-else
-  for _, info in ipairs(call('XINFO', 'GROUPS', deliveries)) do
-    for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
-    if info.name == group then
-      call('XDEL', deliveries, info['last-delivered-id'])
-      call('XTRIM', deliveries, 'MINID', info['last-delivered-id'])
+-- Trim to what is still needed: nothing of an entry that stood alone; else the oldest
+-- pending entry and all after it, or, where nothing is pending, all after the last one
+-- delivered. (The group's lag would tell sooner that nothing is left, but after
+-- deletions Redis may estimate it.)
+if #acknowledged == 0 or call('XLEN', deliveries) > 1 or call('XDEL', deliveries, acknowledged[1]) == 0 then
+  local oldest = call('XPENDING', deliveries, group, '-', '+', 1)[1]
+  if oldest then
+    call('XTRIM', deliveries, 'MINID', oldest[1])
+  else
+    for _, info in ipairs(call('XINFO', 'GROUPS', deliveries)) do
+      for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
+      if info.name == group then
+        call('XDEL', deliveries, info['last-delivered-id'])
+        call('XTRIM', deliveries, 'MINID', info['last-delivered-id'])
+      end
     end
   end
 end

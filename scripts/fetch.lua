@@ -56,7 +56,7 @@ local function need(...)
   end
 end
 need('XADD', deliveries) need('INCRBY', away) need('HSET', awaited) need('XADD', fetches)
-need('XACK', fetches) need('XINFO', 'GROUPS', fetches) need('XTRIM', fetches) need('XDEL', fetches)
+need('XACK', fetches) need('XLEN', fetches) need('XINFO', 'GROUPS', fetches) need('XTRIM', fetches) need('XDEL', fetches)
 local bays = { unpack(KEYS, 7) }
 local ids, texts, last, requests, books, outs = {}, {}, {}, {}, {}, {}
 local entries, total, arg, args = 0, 0, 5, #ARGV
@@ -147,18 +147,21 @@ if #noted > 0 then call('HSET', awaited, unpack(noted)) end
 for _, orders in ipairs(apart) do call('XADD', fetches, '*', 'orders', orders) end
 if #acknowledged > 0 then call('XACK', fetches, group, unpack(acknowledged)) end
 
--- Trim to what is still needed: the oldest pending entry and all after it, or,
--- where nothing is pending, all after the last one delivered. (The group's lag would
--- tell sooner that nothing is left, but after deletions Redis may estimate it.)
-local oldest = call('XPENDING', fetches, group, '-', '+', 1)[1]
-if oldest then
-  call('XTRIM', fetches, 'MINID', oldest[1])
-else
-  for _, info in ipairs(call('XINFO', 'GROUPS', fetches)) do
-    for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
-    if info.name == group then
-      call('XDEL', fetches, info['last-delivered-id'])
-      call('XTRIM', fetches, 'MINID', info['last-delivered-id'])
+-- Trim to what is still needed: nothing of an entry that stood alone; else the oldest
+-- pending entry and all after it, or, where nothing is pending, all after the last one
+-- delivered. (The group's lag would tell sooner that nothing is left, but after
+-- deletions Redis may estimate it.)
+if #acknowledged == 0 or call('XLEN', fetches) > 1 or call('XDEL', fetches, acknowledged[1]) == 0 then
+  local oldest = call('XPENDING', fetches, group, '-', '+', 1)[1]
+  if oldest then
+    call('XTRIM', fetches, 'MINID', oldest[1])
+  else
+    for _, info in ipairs(call('XINFO', 'GROUPS', fetches)) do
+      for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
+      if info.name == group then
+        call('XDEL', fetches, info['last-delivered-id'])
+        call('XTRIM', fetches, 'MINID', info['last-delivered-id'])
+      end
     end
   end
 end

@@ -25,10 +25,12 @@
 -- ARGV[7] log_max     about how many entries the log keeps
 -- ARGV[8] bells       the prefix of the channels on which receipts are rung
 -- ARGV[9] entries     how many entries there are
--- ARGV[10...] for all entries, one kind after the other: the entry ids, request ids,
---         users, bells ("" for none), slips (with what a receipt begins: the order as
---         a JSON object, still open), numbers of books; then the books of all, each
---         once an entry; at most 2,000 books a call
+-- ARGV[10] counts      how many books each names, a byte for an entry
+-- ARGV[11] asking      how many entries somebody waits for
+-- ARGV[12...] for each of these its place among the entries and its bell; then for all
+--         entries, one kind after the other: the entry ids, request ids, users, slips
+--         (with what a receipt begins: the order as a JSON object, still open); then the
+--         books of all, each once an entry; at most 2,000 books a call
 --
 -- Returns an array with one text an entry, in order of precedence:
 --         "repeat"  the request has a receipt already: only acknowledged
@@ -55,6 +57,8 @@ local receipt_ms = tonumber(ARGV[6])
 local log_max = ARGV[7]
 local bells = ARGV[8]
 local entries = tonumber(ARGV[9])
+local counts = ARGV[10]
+local asking = tonumber(ARGV[11])
 
 -- Read. One command fetches a fact for the whole batch: half of what a script
 -- costs is the crossing into each command. For the same reason the entries stand
@@ -74,16 +78,17 @@ end
 need('EXISTS', page) need('SET', page)
 need('UNLINK', older) need('EXISTS', receipts) need('RENAME', receipts, older) need('HSET', receipts) need('PEXPIRE', receipts)
 need('HSET', loans) need('SREM', front) need('HSET', fetching) need('XADD', fetches) need('PUBLISH', bells)
-need('XACK', requests) need('XINFO', 'GROUPS', requests) need('XTRIM', requests) need('XDEL', requests)
+need('XACK', requests) need('XLEN', requests) need('XINFO', 'GROUPS', requests) need('XTRIM', requests) need('XDEL', requests)
 local cards = { unpack(KEYS, 11) }
 for n = 1, entries do need('HSET', cards[n]) end
-local ids = { unpack(ARGV, 10, 9 + entries) }
-local requested = { unpack(ARGV, 10 + entries, 9 + 2 * entries) }
-local users = { unpack(ARGV, 10 + 2 * entries, 9 + 3 * entries) }
-local rung = { unpack(ARGV, 10 + 3 * entries, 9 + 4 * entries) }
-local slips = { unpack(ARGV, 10 + 4 * entries, 9 + 5 * entries) }
-local counts = { unpack(ARGV, 10 + 5 * entries, 9 + 6 * entries) }
-local books = { unpack(ARGV, 10 + 6 * entries) }
+local columns = 12 + 2 * asking -- where they begin
+local ids = { unpack(ARGV, columns, columns + entries - 1) }
+local requested = { unpack(ARGV, columns + entries, columns + 2 * entries - 1) }
+local users = { unpack(ARGV, columns + 2 * entries, columns + 3 * entries - 1) }
+local slips = { unpack(ARGV, columns + 3 * entries, columns + 4 * entries - 1) }
+local books = { unpack(ARGV, columns + 4 * entries) }
+local rung = {}
+for i = 12, columns - 1, 2 do rung[tonumber(ARGV[i])] = ARGV[i + 1] end
 -- A key of the wrong type must fault before the first write, which is to the log, and
 -- so must a group that is gone: asked for no entries, XPENDING still looks for it.
 call('XPENDING', requests, group, '-', '+', 0)
@@ -106,6 +111,13 @@ local function quoted(text)
   if string.find(text, '"', 1, true) or string.find(text, '\\', 1, true) then text = string.gsub(text, '["\\]', '\\%0') end
   return '"' .. text .. '"'
 end
+-- list makes some JSON texts a JSON array. Lua reads every text that it makes once more,
+-- to hash it, so the brackets go round before the texts are joined.
+local function list(texts, from, to)
+  texts[from] = '[' .. texts[from]
+  texts[to] = texts[to] .. ']'
+  return table.concat(texts, ',', from, to)
+end
 -- ending is how a receipt ends; few differ, so each is made once a batch.
 local function ending(reply)
   local outcome, words = string.match(reply, '^(%l+) (.*)$')
@@ -115,7 +127,7 @@ local function ending(reply)
 end
 local first = 1
 for n = 1, entries do
-  local request, last = requested[n], first + counts[n] - 1
+  local request, last = requested[n], first + string.byte(counts, n) - 1
   if standing[n] or before[n] or answers[request] then
     replies[n] = 'repeat'
   else
@@ -146,7 +158,7 @@ for n = 1, entries do
           reply = reply .. ' front'
         else
           local count = #orders
-          ordered[2 * count + 1], ordered[2 * count + 2] = book, request .. ' ' .. rung[n]
+          ordered[2 * count + 1], ordered[2 * count + 2] = book, request .. ' ' .. (rung[n] or '')
           orders[count + 1] = '["' .. request .. '",' .. quoted(book) .. ']'
           reply = reply .. ' shelves'
         end
@@ -172,7 +184,7 @@ end
 -- no later one.
 for from = 1, answered, 16 do
   call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'decided', 'by', name,
-    'receipts', '[' .. table.concat(decided, ',', from, math.min(from + 15, answered)) .. ']')
+    'receipts', list(decided, from, math.min(from + 15, answered)))
 end
 if answered > 0 then
   -- A page of receipts is full when its time is up. Then it becomes the older page,
@@ -200,28 +212,30 @@ if #orders > 0 then
   -- as many instances as there are can walk to the shelves.
   local share = math.min(16, math.ceil(#orders / 16))
   for from = 1, #orders, share do
-    call('XADD', fetches, '*', 'orders', '[' .. table.concat(orders, ',', from, math.min(from + share - 1, #orders)) .. ']')
+    call('XADD', fetches, '*', 'orders', list(orders, from, math.min(from + share - 1, #orders)))
   end
 end
-for n = 1, entries do
-  if rung[n] ~= '' then
-    call('PUBLISH', bells .. rung[n], answers[requested[n]] or standing[n] or before[n])
-  end
+for i = 12, columns - 1, 2 do
+  local n = tonumber(ARGV[i])
+  call('PUBLISH', bells .. ARGV[i + 1], answers[requested[n]] or standing[n] or before[n])
 end
 call('XACK', requests, group, unpack(ids))
 
--- Trim to what is still needed: the oldest pending entry and all after it, or,
--- where nothing is pending, all after the last one delivered. (The group's lag would
--- tell sooner that nothing is left, but after deletions Redis may estimate it.)
-local oldest = call('XPENDING', requests, group, '-', '+', 1)[1]
-if oldest then
-  call('XTRIM', requests, 'MINID', oldest[1])
-else
-  for _, info in ipairs(call('XINFO', 'GROUPS', requests)) do
-    for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
-    if info.name == group then
-      call('XDEL', requests, info['last-delivered-id'])
-      call('XTRIM', requests, 'MINID', info['last-delivered-id'])
+-- Trim to what is still needed: nothing of an entry that stood alone; else the oldest
+-- pending entry and all after it, or, where nothing is pending, all after the last one
+-- delivered. (The group's lag would tell sooner that nothing is left, but after
+-- deletions Redis may estimate it.)
+if call('XLEN', requests) > 1 or call('XDEL', requests, ids[1]) == 0 then
+  local oldest = call('XPENDING', requests, group, '-', '+', 1)[1]
+  if oldest then
+    call('XTRIM', requests, 'MINID', oldest[1])
+  else
+    for _, info in ipairs(call('XINFO', 'GROUPS', requests)) do
+      for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
+      if info.name == group then
+        call('XDEL', requests, info['last-delivered-id'])
+        call('XTRIM', requests, 'MINID', info['last-delivered-id'])
+      end
     end
   end
 end

@@ -29,10 +29,12 @@
 -- ARGV[8] log_max      about how many entries the log keeps
 -- ARGV[9] bells        the prefix of the channels on which receipts are rung
 -- ARGV[10] entries      how many entries there are
--- ARGV[11...] for all entries, one kind after the other: the entry ids, request ids,
---         users, bells ("" for none), slips (with what a receipt begins: the order as
---         a JSON object, still open), numbers of books; then the books of all, each
---         once an entry; at most 2,000 books a call
+-- ARGV[11] counts      how many books each names, a byte for an entry
+-- ARGV[12] asking      how many entries somebody waits for
+-- ARGV[13...] for each of these its place among the entries and its bell; then for all
+--         entries, one kind after the other: the entry ids, request ids, users, slips
+--         (with what a receipt begins: the order as a JSON object, still open); then the
+--         books of all, each once an entry; at most 2,000 books a call
 --
 -- Returns an array with one text an entry, in order of precedence:
 --         "repeat"  the request has a receipt already: only acknowledged
@@ -64,6 +66,8 @@ local receipt_ms = tonumber(ARGV[7])
 local log_max = ARGV[8]
 local bells = ARGV[9]
 local entries = tonumber(ARGV[10])
+local counts = ARGV[11]
+local asking = tonumber(ARGV[12])
 
 -- Read.
 local call = redis.call
@@ -82,15 +86,14 @@ need('EXISTS', page) need('SET', page)
 need('UNLINK', older) need('EXISTS', receipts) need('RENAME', receipts, older) need('HSET', receipts) need('PEXPIRE', receipts)
 need('HDEL', loans) need('SADD', front) need('SREM', front) need('XADD', stores) need('PUBLISH', bells)
 need('HSET', demand) need('HLEN', demand) need('UNLINK', faded) need('RENAME', demand, faded) need('SET', clock)
-need('XACK', returns) need('XINFO', 'GROUPS', returns) need('XTRIM', returns) need('XDEL', returns)
+need('XACK', returns) need('XLEN', returns) need('XINFO', 'GROUPS', returns) need('XTRIM', returns) need('XDEL', returns)
 local cards = { unpack(KEYS, 14) }
-local ids = { unpack(ARGV, 11, 10 + entries) }
-local requested = { unpack(ARGV, 11 + entries, 10 + 2 * entries) }
-local users = { unpack(ARGV, 11 + 2 * entries, 10 + 3 * entries) }
-local rung = { unpack(ARGV, 11 + 3 * entries, 10 + 4 * entries) }
-local slips = { unpack(ARGV, 11 + 4 * entries, 10 + 5 * entries) }
-local counts = { unpack(ARGV, 11 + 5 * entries, 10 + 6 * entries) }
-local books = { unpack(ARGV, 11 + 6 * entries) }
+local columns = 13 + 2 * asking -- where they begin
+local ids = { unpack(ARGV, columns, columns + entries - 1) }
+local requested = { unpack(ARGV, columns + entries, columns + 2 * entries - 1) }
+local users = { unpack(ARGV, columns + 2 * entries, columns + 3 * entries - 1) }
+local slips = { unpack(ARGV, columns + 3 * entries, columns + 4 * entries - 1) }
+local books = { unpack(ARGV, columns + 4 * entries) }
 -- A key of the wrong type must fault before the first write, which is to the log, and
 -- so must a group that is gone: asked for no entries, XPENDING still looks for it.
 call('XPENDING', returns, group, '-', '+', 0)
@@ -115,6 +118,13 @@ local function quoted(text)
   if string.find(text, '"', 1, true) or string.find(text, '\\', 1, true) then text = string.gsub(text, '["\\]', '\\%0') end
   return '"' .. text .. '"'
 end
+-- list makes some JSON texts a JSON array. Lua reads every text that it makes once more,
+-- to hash it, so the brackets go round before the texts are joined.
+local function list(texts, from, to)
+  texts[from] = '[' .. texts[from]
+  texts[to] = texts[to] .. ']'
+  return table.concat(texts, ',', from, to)
+end
 -- ending is how a receipt ends; few differ, so each is made once a batch.
 local function ending(reply)
   local outcome, words = string.match(reply, '^(%l+) (.*)$')
@@ -123,7 +133,7 @@ local function ending(reply)
 end
 local first = 1
 for n = 1, entries do
-  local request, last = requested[n], first + counts[n] - 1
+  local request, last = requested[n], first + string.byte(counts, n) - 1
   if standing[n] or before[n] or answers[request] then
     replies[n] = 'repeat'
   else
@@ -215,7 +225,7 @@ if #shelved > 0 then call('XLEN', stores) end
 -- no later one.
 for from = 1, answered, 16 do
   call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'decided', 'by', name,
-    'receipts', '[' .. table.concat(decided, ',', from, math.min(from + 15, answered)) .. ']')
+    'receipts', list(decided, from, math.min(from + 15, answered)))
 end
 if answered > 0 then
   -- A page of receipts is full when its time is up. Then it becomes the older page,
@@ -251,30 +261,32 @@ if #shelved > 0 then
   for from = 1, #shelved, share do
     local names = {}
     for i = from, math.min(from + share - 1, #shelved) do names[#names + 1] = quoted(shelved[i]) end
-    local text = '[' .. table.concat(names, ',') .. ']'
+    local text = list(names, 1, #names)
     call('XADD', stores, '*', 'books', text)
     call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'shelved', 'by', name, 'books', text)
   end
 end
-for n = 1, entries do
-  if rung[n] ~= '' then
-    call('PUBLISH', bells .. rung[n], answers[requested[n]] or standing[n] or before[n])
-  end
+for i = 13, columns - 1, 2 do
+  local n = tonumber(ARGV[i])
+  call('PUBLISH', bells .. ARGV[i + 1], answers[requested[n]] or standing[n] or before[n])
 end
 call('XACK', returns, group, unpack(ids))
 
--- Trim to what is still needed: the oldest pending entry and all after it, or,
--- where nothing is pending, all after the last one delivered. (The group's lag would
--- tell sooner that nothing is left, but after deletions Redis may estimate it.)
-local oldest = call('XPENDING', returns, group, '-', '+', 1)[1]
-if oldest then
-  call('XTRIM', returns, 'MINID', oldest[1])
-else
-  for _, info in ipairs(call('XINFO', 'GROUPS', returns)) do
-    for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
-    if info.name == group then
-      call('XDEL', returns, info['last-delivered-id'])
-      call('XTRIM', returns, 'MINID', info['last-delivered-id'])
+-- Trim to what is still needed: nothing of an entry that stood alone; else the oldest
+-- pending entry and all after it, or, where nothing is pending, all after the last one
+-- delivered. (The group's lag would tell sooner that nothing is left, but after
+-- deletions Redis may estimate it.)
+if call('XLEN', returns) > 1 or call('XDEL', returns, ids[1]) == 0 then
+  local oldest = call('XPENDING', returns, group, '-', '+', 1)[1]
+  if oldest then
+    call('XTRIM', returns, 'MINID', oldest[1])
+  else
+    for _, info in ipairs(call('XINFO', 'GROUPS', returns)) do
+      for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
+      if info.name == group then
+        call('XDEL', returns, info['last-delivered-id'])
+        call('XTRIM', returns, 'MINID', info['last-delivered-id'])
+      end
     end
   end
 end

@@ -336,7 +336,7 @@ func TestBooksThatLeaveFrontStorageShareEntries(t *testing.T) {
 			books := append(numbered("book", n), oddNames...)[len(oddNames)*min(1, n/100):][:n]
 			onBoth(t, func(t *testing.T, b *bench) {
 				b.start(t, lentTo("ann", books...))
-				must(b.do(t, takeBack(0, by("ann", "r1", books...))))(t)
+				must(b.do(t, takeBack(0, inParts("ann", books...)...)))(t)
 				stores, events := b.moved(t, "stores", "books"), b.moved(t, "events", "books")
 				if diff := cmp.Diff(stores, events); diff != "" {
 					t.Errorf("entries and events (-stores +events):\n%s", diff)
@@ -469,7 +469,7 @@ func TestOfALargeBatchOnlySomeBooksCountButForAll(t *testing.T) {
 			}
 			onBoth(t, func(t *testing.T, b *bench) {
 				b.start(t, lentTo("ann", books...).with(state{"demand": before, "clock": began}))
-				must(b.do(t, takeBackAging(half, n, by("ann", "r1", books...))))(t)
+				must(b.do(t, takeBackAging(half, n, inParts("ann", books...)...)))(t)
 				after := b.state(t, span{})
 				if diff := cmp.Diff(want, after["demand"], alike); diff != "" {
 					t.Errorf("demand (-want +got):\n%s", diff)

@@ -542,6 +542,15 @@ type order struct {
 
 func by(user, id string, books ...string) order { return order{id: id, user: user, books: books} }
 
+// inParts are orders by one user for many books, at most 100 each as a client may ask for.
+func inParts(user string, books ...string) []order {
+	var orders []order
+	for part := range slices.Chunk(books, 100) {
+		orders = append(orders, by(user, fmt.Sprintf("r%d", len(orders)+1), part...))
+	}
+	return orders
+}
+
 // rung is the order of somebody who waits for a ring.
 func (o order) rung(bell string) order {
 	o.bell = bell
@@ -551,14 +560,19 @@ func (o order) rung(bell string) order {
 // place adds the keys and arguments of orders to those of a script; the n-th
 // comes from the entry n-0.
 func place(action string, keys []string, args []any, orders []order) ([]string, []any) {
-	args = append(args, len(orders))
+	counts, asking := make([]byte, len(orders)), []any{}
+	for i, order := range orders {
+		counts[i] = byte(len(order.books))
+		if order.bell != "" {
+			asking = append(asking, i+1, order.bell)
+		}
+	}
+	args = append(append(args, len(orders), counts, len(asking)/2), asking...)
 	for _, column := range []func(i int, o order) any{
 		func(i int, _ order) any { return id(i + 1) },
 		func(_ int, o order) any { return o.id },
 		func(_ int, o order) any { return o.user },
-		func(_ int, o order) any { return o.bell },
 		func(_ int, o order) any { return slip(action, o) },
-		func(_ int, o order) any { return len(o.books) },
 	} {
 		for i, order := range orders {
 			args = append(args, column(i, order))

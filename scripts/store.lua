@@ -52,7 +52,7 @@ local function need(...)
   end
 end
 need('XADD', deliveries) need('HDEL', awaited) need('DECRBY', away) need('XADD', stores)
-need('XACK', stores) need('XINFO', 'GROUPS', stores) need('XTRIM', stores) need('XDEL', stores)
+need('XACK', stores) need('XLEN', stores) need('XINFO', 'GROUPS', stores) need('XTRIM', stores) need('XDEL', stores)
 local bays = { unpack(KEYS, 7) }
 local ids, texts, last, books, outs = {}, {}, {}, {}, {}
 local entries, total, arg, args = 0, 0, 5, #ARGV
@@ -142,18 +142,21 @@ if come > 0 then call('DECRBY', away, come) end
 for _, text in ipairs(apart) do call('XADD', stores, '*', 'books', text) end
 if #acknowledged > 0 then call('XACK', stores, group, unpack(acknowledged)) end
 
--- Trim to what is still needed: the oldest pending entry and all after it, or,
--- where nothing is pending, all after the last one delivered. (The group's lag would
--- tell sooner that nothing is left, but after deletions Redis may estimate it.)
-local oldest = call('XPENDING', stores, group, '-', '+', 1)[1]
-if oldest then
-  call('XTRIM', stores, 'MINID', oldest[1])
-else
-  for _, info in ipairs(call('XINFO', 'GROUPS', stores)) do
-    for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
-    if info.name == group then
-      call('XDEL', stores, info['last-delivered-id'])
-      call('XTRIM', stores, 'MINID', info['last-delivered-id'])
+-- Trim to what is still needed: nothing of an entry that stood alone; else the oldest
+-- pending entry and all after it, or, where nothing is pending, all after the last one
+-- delivered. (The group's lag would tell sooner that nothing is left, but after
+-- deletions Redis may estimate it.)
+if #acknowledged == 0 or call('XLEN', stores) > 1 or call('XDEL', stores, acknowledged[1]) == 0 then
+  local oldest = call('XPENDING', stores, group, '-', '+', 1)[1]
+  if oldest then
+    call('XTRIM', stores, 'MINID', oldest[1])
+  else
+    for _, info in ipairs(call('XINFO', 'GROUPS', stores)) do
+      for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
+      if info.name == group then
+        call('XDEL', stores, info['last-delivered-id'])
+        call('XTRIM', stores, 'MINID', info['last-delivered-id'])
+      end
     end
   end
 end

@@ -85,6 +85,64 @@ func TestABatchLeavesInItsInboxWhatIsStillNeeded(t *testing.T) {
 	})
 }
 
+// TestASingleEntryLeavesInItsInboxWhatIsStillNeeded has every script that handles a
+// batch handle one entry, which is taken away without a look at the group where
+// nothing else stands in the inbox.
+func TestASingleEntryLeavesInItsInboxWhatIsStillNeeded(t *testing.T) {
+	handlers := []struct {
+		inbox string
+		call  call
+		start state
+	}{
+		{"requests", lend(5, by("ann", "r1", "a")), nil},
+		{"returns", takeBack(0, by("ann", "r1", "a")), nil},
+		{"fetches", fetch(each(parcel{"r1", "a"})...), nil},
+		{"stores", store(each("a")...), out("a")},
+		{"deliveries", deliver(each(parcel{"r1", "a"})...), nil},
+	}
+	one := map[string][]string{worker: {"1-0"}}
+	tests := []struct {
+		name       string
+		start, end stream
+		onlyRedis  string
+	}{
+		{name: "nothing, where it stood alone", start: given(1), end: handled(1)},
+		{
+			name:  "what was not read yet",
+			start: stream{Entries: filled(1, 2), Read: "1-0", Pending: one},
+			end:   stream{Entries: filled(2, 2), Read: "1-0", Pending: map[string][]string{worker: nil}},
+		},
+		{
+			name:      "the one that was not read yet, where it was itself trimmed away before",
+			start:     stream{Entries: filled(2, 2), Read: "1-0", Pending: one},
+			end:       stream{Entries: filled(2, 2), Read: "1-0", Pending: map[string][]string{worker: nil}},
+			onlyRedis: "the embedded server does not show pending entries that were trimmed away",
+		},
+		{
+			name:      "nothing of what was handled before and is still there, where it was itself trimmed away before",
+			start:     stream{Entries: filled(2, 2), Read: "2-0", Pending: one},
+			end:       handled(2),
+			onlyRedis: "the embedded server does not show pending entries that were trimmed away",
+		},
+	}
+	onBoth(t, func(t *testing.T, b *bench) {
+		for _, handler := range handlers {
+			for _, test := range tests {
+				t.Run(handler.inbox+": "+test.name, func(t *testing.T) {
+					if b.embedded && test.onlyRedis != "" {
+						t.Skip(test.onlyRedis)
+					}
+					b.start(t, handler.start.with(state{handler.inbox: test.start}))
+					must(b.do(t, handler.call))(t)
+					if diff := cmp.Diff(test.end, b.stream(t, handler.inbox, span{}), cmpopts.EquateEmpty()); diff != "" {
+						t.Errorf("inbox (-want +got):\n%s", diff)
+					}
+				})
+			}
+		}
+	})
+}
+
 // TestWhatIsKeptForTheRecordIsBounded lets every script append to a log, and to
 // what is set aside, that are longer than they may be. Redis trims by whole nodes
 // of 100 entries, so up to that many more may stay.

@@ -96,7 +96,7 @@ var mutants = []mutant{
 	}},
 	{"limit", "the limit is read outside the script", []edit{
 		{"scripts/lend.lua", "local has = held[card] or call('HLEN', card)\n", "local has = held[card] or tonumber(ARGV[#ARGV - entries + n])\n"},
-		{"scripts/lend.lua", "local books = { unpack(ARGV, 10 + 6 * entries) }\n", "local books = { unpack(ARGV, 10 + 6 * entries, #ARGV - entries) }\n"},
+		{"scripts/lend.lua", "local books = { unpack(ARGV, columns + 4 * entries) }\n", "local books = { unpack(ARGV, columns + 4 * entries, #ARGV - entries) }\n"},
 		{"lending/service.go", runDecide, `		for _, order := range orders {
 			if held, err := s.config.Redis.HLen(ctx, s.keys.card(order.User)).Result(); err != nil {
 				return err
