@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 )
@@ -83,9 +81,6 @@ const (
 type throughput struct {
 	*bench
 	requests, returns, mix work
-	// front is a folder with the database of a library in which every book was lent
-	// once and came back into front storage.
-	front string
 	// measured is what each row measured, one a round; notes are words on a row.
 	measured map[rowName][]measurement
 	notes    map[rowName]string
@@ -103,9 +98,6 @@ func measureThroughput(ctx context.Context, b *bench) ([]Row, error) {
 	t := &throughput{bench: b, mix: contendedOrders(b.n / mixShare), measured: map[rowName][]measurement{}, notes: map[rowName]string{}}
 	requests := distinctOrders(b.n, "user")
 	t.requests, t.returns = work{requests: requests}, work{returns: again(requests, "back")}
-	if err := t.fillFront(ctx); err != nil {
-		return nil, fmt.Errorf("fill front storage: %w", err)
-	}
 	watermill, err := t.calibrate(ctx, nameWatermill, []int{4, 8, 16, 64}, newWatermill)
 	if err != nil {
 		return nil, err
@@ -196,49 +188,39 @@ func (t *throughput) one(ctx context.Context, c contestant, s *server, row rowNa
 	return nil
 }
 
-// fillFront makes the database in which every book is in front storage, once for
-// all rounds, by lending each book and taking it back.
-func (t *throughput) fillFront(ctx context.Context) error {
+// startFilled starts a server with a library in which every book was lent once and
+// came back into front storage: there is no other way into it. The contestants that
+// know no front storage begin with an empty server.
+func (t *throughput) startFilled(ctx context.Context) (*server, error) {
 	s, err := t.startRedis()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer s.Stop()
 	c := lendingd{flags: []string{"--front", frontMax}}
 	requests := distinctOrders(t.n, "earlier")
 	all := []work{{requests: requests}, {returns: again(requests, "earlier-back")}}
 	for _, w := range all {
 		if _, err := drain(ctx, t.bench, c, s, w); err != nil {
-			return err
+			s.Stop()
+			return nil, fmt.Errorf("fill front storage: %w", err)
 		}
 	}
 	if err := c.check(ctx, s, all, 0); err != nil {
-		return err
+		s.Stop()
+		return nil, fmt.Errorf("fill front storage: %w", err)
 	}
-	if err := s.client.Save(ctx).Err(); err != nil {
-		return err
-	}
-	t.front = filepath.Join(t.dir, "front")
-	if err := os.Mkdir(t.front, 0o700); err != nil {
-		return err
-	}
-	return os.Rename(filepath.Join(s.Dir, "dump.rdb"), filepath.Join(t.front, "dump.rdb"))
+	return s, nil
 }
 
-func (t *throughput) startFilled(context.Context) (*server, error) {
-	return t.startRedis("--dir", t.front)
-}
-
-// startFilledAOF turns the append-only file on when the database is loaded, for a
-// server that starts with it on reads nothing else. It returns when all there is
-// has been written to the file.
+// startFilledAOF turns the append-only file on when front storage is filled. It
+// returns when all there is has been written to the file.
 func (t *throughput) startFilledAOF(ctx context.Context) (*server, error) {
-	s, err := t.startRedis("--dir", t.front, "--appendfsync", "everysec", "--enable-protected-configs", "local")
+	s, err := t.startFilled(ctx)
 	if err != nil {
 		return nil, err
 	}
 	err = errors.Join(
-		s.client.ConfigSet(ctx, "dir", s.Dir).Err(),
+		s.client.ConfigSet(ctx, "appendfsync", "everysec").Err(),
 		s.client.ConfigSet(ctx, "appendonly", "yes").Err(),
 		s.process.until(10*time.Millisecond, startWithin, func() (bool, error) {
 			info, err := s.info(ctx, "persistence")
