@@ -71,15 +71,13 @@ func (o Order) check() error {
 	if len(o.Books) > library.BooksMax {
 		return fmt.Errorf("%w: it names %d books; at most %d are allowed", ErrOrder, len(o.Books), library.BooksMax)
 	}
-	seen := make(map[string]bool, len(o.Books))
-	for _, book := range o.Books {
+	for i, book := range o.Books {
 		if err := library.CheckName("book", book); err != nil {
 			return fmt.Errorf("%w: %w", ErrOrder, err)
 		}
-		if seen[book] {
+		if slices.Contains(o.Books[:i], book) {
 			return fmt.Errorf("%w: it names the book %s twice", ErrOrder, library.Printable(book))
 		}
-		seen[book] = true
 	}
 	return nil
 }

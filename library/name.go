@@ -86,7 +86,7 @@ func faultyRune(name string) string {
 		return "it begins or ends with a space"
 	}
 	for _, r := range name {
-		if r == utf8.RuneError || unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
+		if r == utf8.RuneError || unicode.IsControl(r) || r > unicode.MaxASCII && unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) {
 			return fmt.Sprintf("it contains %U, a character that does not print", r)
 		}
 	}
