@@ -47,7 +47,7 @@ lint: ## check formatting, vet, staticcheck, the scripts' headers, and that go.m
 	go mod tidy -diff
 	cd bench && go vet ./... && go tool -modfile=../go.mod staticcheck ./... && go mod tidy -diff
 
-bench: ## measure speed, memory and storage against the targets (20 minutes; ONLY=latency,idle N=200000 ROUNDS=3)
+bench: ## measure speed, memory and storage against the targets (15 minutes; ONLY=latency,idle N=200000 ROUNDS=3)
 	cd bench && go run . -n $(or $(N),200000) -rounds $(or $(ROUNDS),3) $(if $(ONLY),-only $(ONLY),-write ../docs/performance.md)
 
 mutants: ## break one guarantee after another, and show which suite notices (40 minutes; ONLY=fence,limit SUITES=scripts)

@@ -200,12 +200,14 @@ func (t *throughput) startFilled(ctx context.Context) (*server, error) {
 	requests := distinctOrders(t.n, "earlier")
 	all := []work{{requests: requests}, {returns: again(requests, "earlier-back")}}
 	for _, w := range all {
-		if _, err := drain(ctx, t.bench, c, s, w); err != nil {
-			s.Stop()
-			return nil, fmt.Errorf("fill front storage: %w", err)
+		if err == nil {
+			_, err = drain(ctx, t.bench, c, s, w)
 		}
 	}
-	if err := c.check(ctx, s, all, 0); err != nil {
+	if err == nil {
+		err = c.check(ctx, s, all, 0)
+	}
+	if err != nil {
 		s.Stop()
 		return nil, fmt.Errorf("fill front storage: %w", err)
 	}

@@ -235,6 +235,44 @@ func TestABatchOfMoreBooksThanOneCallTakesIsDeliveredWhole(t *testing.T) {
 	})
 }
 
+// TestABatchRingsForEachAskerItsOwnReceipt has four orders decided at once, of which
+// only the second and the fourth are waited for.
+func TestABatchRingsForEachAskerItsOwnReceipt(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		s := newService(t, ctx, rdb, &bytes.Buffer{})
+		rings := rdb.PSubscribe(ctx, s.keys.bells()+"*")
+		defer rings.Close()
+		if _, err := rings.Receive(ctx); err != nil {
+			t.Fatal(err)
+		}
+		for round, inbox := range []struct {
+			key    string
+			decide func(context.Context, []stream.Entry) ([]stream.Rejection, error)
+		}{{s.keys.Requests(), s.Lend}, {s.keys.Returns(), s.Return}} {
+			var entries [][]any
+			for n := range 4 {
+				order := Order{ID: fmt.Sprintf("r%d-%d", n, round), User: "ann", Books: []string{fmt.Sprint("book", n)}}
+				entries = append(entries, order.values([]string{"", "B1", "", "B3"}[n]))
+			}
+			if rejections, err := inbox.decide(ctx, s.receive(t, ctx, inbox.key, entries...)); err != nil || len(rejections) > 0 {
+				t.Fatalf("decided with %v, %v", rejections, err)
+			}
+			for _, n := range []int{1, 3} {
+				ring, err := rings.ReceiveMessage(ctx)
+				if err != nil {
+					t.Fatal(err)
+				}
+				bell := fmt.Sprintf("%sB%d", s.keys.bells(), n)
+				receipt := rdb.HGet(ctx, s.keys.receipts(), entries[n][1].(string)).Val()
+				if ring.Channel != bell || ring.Payload != receipt || receipt == "" {
+					t.Errorf("%s rang with %q, want %s with %q", ring.Channel, ring.Payload, bell, receipt)
+				}
+			}
+		}
+	})
+}
+
 func TestABatchWithoutOneGoodEntryIsRejectedWhole(t *testing.T) {
 	each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := deadline(t)

@@ -88,8 +88,9 @@ local function quoted(text)
   if string.find(text, '"', 1, true) or string.find(text, '\\', 1, true) then text = string.gsub(text, '["\\]', '\\%0') end
   return '"' .. text .. '"'
 end
--- list makes some JSON texts a JSON array. Lua reads every text that it makes once more,
--- to hash it, so the brackets go round before the texts are joined.
+-- list makes some JSON texts a JSON array. Redis's Lua hashes every byte of each text that
+-- it makes, so the brackets go round before the texts are joined: the first and the last
+-- of them keep theirs.
 local function list(texts, from, to)
   texts[from] = '[' .. texts[from]
   texts[to] = texts[to] .. ']'
