@@ -48,10 +48,10 @@ end
 -- first write is asked for now. (The embedded server knows no permissions.)
 local function need(...)
   if redis.acl_check_cmd and not redis.acl_check_cmd(...) then
-    error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ')))
+    error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ', 1, (...) == 'XINFO' and 3 or 2)))
   end
 end
-need('XADD', rejected) need('XACK', inbox) need('XCLAIM', inbox)
+need('XADD', rejected, '*', '', '') need('XACK', inbox, group, '0-0') need('XCLAIM', inbox, group, name, 0, '0-0')
 -- A name may live on without this service. Nobody will come back to what is left then.
 local lock = redis.call('GETRANGE', owner, 0, -1)
 local services = string.match(lock, '"services":%[([^%]]*)%]')

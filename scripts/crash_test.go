@@ -119,7 +119,7 @@ func kept(told any) any {
 	case map[any]any:
 		some := map[any]any{}
 		for name, value := range told {
-			if !slices.Contains([]any{"radix-tree-keys", "radix-tree-nodes", "seen-time", "entries-read", "lag"}, name) {
+			if !slices.Contains([]any{"radix-tree-keys", "radix-tree-nodes", "seen-time", "active-time", "entries-read", "lag"}, name) {
 				some[name] = kept(value)
 			}
 		}

@@ -54,11 +54,11 @@ end
 -- first write is asked for now. (The embedded server knows no permissions.)
 local function need(...)
   if redis.acl_check_cmd and not redis.acl_check_cmd(...) then
-    error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ')))
+    error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ', 1, (...) == 'XINFO' and 3 or 2)))
   end
 end
-need('XADD', stores) need('HDEL', fetching) need('XADD', deliveries) need('PUBLISH', bells)
-need('XACK', deliveries) need('XLEN', deliveries) need('XINFO', 'GROUPS', deliveries) need('XTRIM', deliveries) need('XDEL', deliveries)
+need('XADD', stores, '*', '', '') need('HDEL', fetching, '') need('XADD', deliveries, '*', '', '') need('PUBLISH', bells, '')
+need('XACK', deliveries, group, '0-0') need('XLEN', deliveries) need('XINFO', 'GROUPS', deliveries) need('XTRIM', deliveries, 'MINID', 0) need('XDEL', deliveries, '0-0')
 local ids, last, requests, books = {}, {}, {}, {}
 local entries, total, arg, args = 0, 0, 6, #ARGV
 while arg <= args do

@@ -52,11 +52,11 @@ end
 -- first write is asked for now. (The embedded server knows no permissions.)
 local function need(...)
   if redis.acl_check_cmd and not redis.acl_check_cmd(...) then
-    error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ')))
+    error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ', 1, (...) == 'XINFO' and 3 or 2)))
   end
 end
-need('XADD', deliveries) need('INCRBY', away) need('HSET', awaited) need('XADD', fetches)
-need('XACK', fetches) need('XLEN', fetches) need('XINFO', 'GROUPS', fetches) need('XTRIM', fetches) need('XDEL', fetches)
+need('XADD', deliveries, '*', '', '') need('INCRBY', away, 0) need('HSET', awaited, '', '') need('XADD', fetches, '*', '', '')
+need('XACK', fetches, group, '0-0') need('XLEN', fetches) need('XINFO', 'GROUPS', fetches) need('XTRIM', fetches, 'MINID', 0) need('XDEL', fetches, '0-0')
 local bays = { unpack(KEYS, 7) }
 local ids, texts, last, requests, books, outs = {}, {}, {}, {}, {}, {}
 local entries, total, arg, args = 0, 0, 5, #ARGV
@@ -67,7 +67,7 @@ while arg <= args do
   for i = arg + 3, arg + 1 + 2 * count, 2 do
     total = total + 1
     requests[total], books[total] = ARGV[i], ARGV[i + 1]
-    need('HSET', bays[total])
+    need('HSET', bays[total], '', '')
     outs[total] = call('HEXISTS', bays[total], ARGV[i + 1]) == 1
   end
   arg, last[entries] = arg + 3 + 2 * count, total

@@ -174,7 +174,7 @@ func (s *side) told(during span, key string, value any) any {
 			plain.Entries = append(plain.Entries, told)
 		}
 		for consumer, ids := range value.Pending {
-			plain.Pending[consumer] = nil
+			// From 7.2 on Redis lists a consumer that asked and was given nothing.
 			for _, id := range ids {
 				plain.Pending[consumer] = append(plain.Pending[consumer], name(key, id))
 			}

@@ -72,15 +72,15 @@ end
 -- first write is asked for now. (The embedded server knows no permissions.)
 local function need(...)
   if redis.acl_check_cmd and not redis.acl_check_cmd(...) then
-    error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ')))
+    error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ', 1, (...) == 'XINFO' and 3 or 2)))
   end
 end
-need('EXISTS', page) need('SET', page)
-need('UNLINK', older) need('EXISTS', receipts) need('RENAME', receipts, older) need('HSET', receipts) need('PEXPIRE', receipts)
-need('HSET', loans) need('SREM', front) need('HSET', fetching) need('XADD', fetches) need('PUBLISH', bells)
-need('XACK', requests) need('XLEN', requests) need('XINFO', 'GROUPS', requests) need('XTRIM', requests) need('XDEL', requests)
+need('EXISTS', page) need('SET', page, '')
+need('UNLINK', older) need('EXISTS', receipts) need('RENAME', receipts, older) need('HSET', receipts, '', '') need('PEXPIRE', receipts, 0)
+need('HSET', loans, '', '') need('SREM', front, '') need('HSET', fetching, '', '') need('XADD', fetches, '*', '', '') need('PUBLISH', bells, '')
+need('XACK', requests, group, '0-0') need('XLEN', requests) need('XINFO', 'GROUPS', requests) need('XTRIM', requests, 'MINID', 0) need('XDEL', requests, '0-0')
 local cards = { unpack(KEYS, 11) }
-for n = 1, entries do need('HSET', cards[n]) end
+for n = 1, entries do need('HSET', cards[n], '', '') end
 local columns = 12 + 2 * asking -- where they begin
 local ids = { unpack(ARGV, columns, columns + entries - 1) }
 local requested = { unpack(ARGV, columns + entries, columns + 2 * entries - 1) }

@@ -52,12 +52,12 @@ end
 -- first write is asked for now. (The embedded server knows no permissions.)
 local function need(...)
   if redis.acl_check_cmd and not redis.acl_check_cmd(...) then
-    error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ')))
+    error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ', 1, (...) == 'XINFO' and 3 or 2)))
   end
 end
-need('XADD', rejected) need('XACK', inbox) need('XDEL', inbox) need('XTRIM', inbox) need('XINFO', 'GROUPS', inbox)
-if request ~= '' then need('HSET', receipts) need('PEXPIRE', receipts) end
-if bell ~= '' then need('PUBLISH', bell) end
+need('XADD', rejected, '*', '', '') need('XACK', inbox, group, '0-0') need('XDEL', inbox, '0-0') need('XTRIM', inbox, 'MINID', 0) need('XINFO', 'GROUPS', inbox)
+if request ~= '' then need('HSET', receipts, '', '') need('PEXPIRE', receipts, 0) end
+if bell ~= '' then need('PUBLISH', bell, '') end
 if #redis.call('XPENDING', inbox, group, id, id, 1, name) == 0 then return 'gone' end
 redis.call('XLEN', rejected)
 redis.call('XLEN', events)

@@ -33,11 +33,11 @@ local request = ARGV[3]
 -- first write is asked for now. (The embedded server knows no permissions.)
 local function need(...)
   if redis.acl_check_cmd and not redis.acl_check_cmd(...) then
-    error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ')))
+    error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ', 1, (...) == 'XINFO' and 3 or 2)))
   end
 end
-need('XADD', events) need('XDEL', rejected)
-if request ~= '' then need('HDEL', receipts) need('HDEL', older) end
+need('XADD', events, '*', '', '') need('XDEL', rejected, '0-0')
+if request ~= '' then need('HDEL', receipts, '') need('HDEL', older, '') end
 redis.call('XLEN', inbox)
 redis.call('XLEN', events)
 local entry = redis.call('XRANGE', rejected, id, id)[1]

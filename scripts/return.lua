@@ -79,14 +79,14 @@ end
 -- first write is asked for now. (The embedded server knows no permissions.)
 local function need(...)
   if redis.acl_check_cmd and not redis.acl_check_cmd(...) then
-    error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ')))
+    error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ', 1, (...) == 'XINFO' and 3 or 2)))
   end
 end
-need('EXISTS', page) need('SET', page)
-need('UNLINK', older) need('EXISTS', receipts) need('RENAME', receipts, older) need('HSET', receipts) need('PEXPIRE', receipts)
-need('HDEL', loans) need('SADD', front) need('SREM', front) need('XADD', stores) need('PUBLISH', bells)
-need('HSET', demand) need('HLEN', demand) need('UNLINK', faded) need('RENAME', demand, faded) need('SET', clock)
-need('XACK', returns) need('XLEN', returns) need('XINFO', 'GROUPS', returns) need('XTRIM', returns) need('XDEL', returns)
+need('EXISTS', page) need('SET', page, '')
+need('UNLINK', older) need('EXISTS', receipts) need('RENAME', receipts, older) need('HSET', receipts, '', '') need('PEXPIRE', receipts, 0)
+need('HDEL', loans, '') need('SADD', front, '') need('SREM', front, '') need('XADD', stores, '*', '', '') need('PUBLISH', bells, '')
+need('HSET', demand, '', '') need('HLEN', demand) need('UNLINK', faded) need('RENAME', demand, faded) need('SET', clock, '')
+need('XACK', returns, group, '0-0') need('XLEN', returns) need('XINFO', 'GROUPS', returns) need('XTRIM', returns, 'MINID', 0) need('XDEL', returns, '0-0')
 local cards = { unpack(KEYS, 14) }
 local columns = 13 + 2 * asking -- where they begin
 local ids = { unpack(ARGV, columns, columns + entries - 1) }
@@ -98,7 +98,7 @@ local books = { unpack(ARGV, columns + 4 * entries) }
 -- so must a group that is gone: asked for no entries, XPENDING still looks for it.
 call('XPENDING', returns, group, '-', '+', 0)
 for n = 1, entries do
-  need('HDEL', cards[n])
+  need('HDEL', cards[n], '')
   call('HLEN', cards[n])
 end
 local standing = call('HMGET', receipts, unpack(requested))

@@ -48,11 +48,11 @@ end
 -- first write is asked for now. (The embedded server knows no permissions.)
 local function need(...)
   if redis.acl_check_cmd and not redis.acl_check_cmd(...) then
-    error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ')))
+    error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ', 1, (...) == 'XINFO' and 3 or 2)))
   end
 end
-need('XADD', deliveries) need('HDEL', awaited) need('DECRBY', away) need('XADD', stores)
-need('XACK', stores) need('XLEN', stores) need('XINFO', 'GROUPS', stores) need('XTRIM', stores) need('XDEL', stores)
+need('XADD', deliveries, '*', '', '') need('HDEL', awaited, '') need('DECRBY', away, 0) need('XADD', stores, '*', '', '')
+need('XACK', stores, group, '0-0') need('XLEN', stores) need('XINFO', 'GROUPS', stores) need('XTRIM', stores, 'MINID', 0) need('XDEL', stores, '0-0')
 local bays = { unpack(KEYS, 7) }
 local ids, texts, last, books, outs = {}, {}, {}, {}, {}
 local entries, total, arg, args = 0, 0, 5, #ARGV
@@ -63,7 +63,7 @@ while arg <= args do
   for i = arg + 3, arg + 2 + count do
     total = total + 1
     books[total] = ARGV[i]
-    need('HDEL', bays[total])
+    need('HDEL', bays[total], '')
     outs[total] = call('HEXISTS', bays[total], ARGV[i]) == 1
   end
   arg, last[entries] = arg + 3 + count, total
