@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"example.com/library/library"
+	"example.com/library/redisconn"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -56,7 +57,7 @@ func prepare(ctx context.Context, config Config) (*audit, error) {
 	config.Patience = cmp.Or(config.Patience, patienceDefault)
 	k := keys{config.Keys}
 	report := &Report{Library: config.Keys.Library, Findings: []Finding{}, Notices: []string{}, Unchecked: []string{}}
-	master, err := library.Master(ctx, config.Redis, config.Keys)
+	master, err := redisconn.Master(ctx, config.Redis, config.Keys)
 	if err != nil {
 		return nil, err
 	}

@@ -9,8 +9,7 @@ import (
 	"slices"
 	"strconv"
 
-	"example.com/library/library"
-
+	"example.com/library/redisconn"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -49,7 +48,7 @@ func (a *audit) away(ctx context.Context) error {
 	// The count, and the event up to which it counts.
 	var counted *redis.StringCmd
 	var last *redis.XMessageSliceCmd
-	err := library.Transaction(ctx, a.rdb, func(pipe redis.Pipeliner) {
+	err := redisconn.Transaction(ctx, a.rdb, func(pipe redis.Pipeliner) {
 		counted = pipe.Get(ctx, a.keys.away())
 		last = pipe.XRevRangeN(ctx, a.keys.Events(), "+", "-", 1)
 	})

@@ -10,12 +10,12 @@ import (
 	"time"
 
 	"example.com/library/audit"
-	"example.com/library/instance"
 	"example.com/library/lending"
 	"example.com/library/library"
+	"example.com/library/redisconn"
 	"example.com/library/scripts"
 	"example.com/library/shelving"
-	"example.com/library/stream"
+	"example.com/library/worker"
 
 	"github.com/charmbracelet/log"
 	"github.com/redis/go-redis/v9"
@@ -40,7 +40,7 @@ type desk struct {
 	ctx    context.Context
 	rdb    *redis.Client
 	keys   library.Keys
-	worker *instance.Instance
+	worker *worker.Instance
 	config lending.Config
 	client *lending.Client
 }
@@ -50,11 +50,11 @@ func newDesk(t *testing.T, rdb *redis.Client, keys library.Keys) *desk {
 	d := &desk{T: t, ctx: deadline(t), rdb: rdb, keys: keys}
 	logger := log.New(io.Discard)
 	var err error
-	d.worker, err = instance.Take(d.ctx, rdb, instance.Config{Keys: keys, Name: "worker1", TTL: 10 * time.Minute, Log: logger})
+	d.worker, err = worker.Take(d.ctx, rdb, worker.LockConfig{Keys: keys, Name: "worker1", TTL: 10 * time.Minute, Log: logger})
 	d.must(err)
 	d.config = lending.Config{
-		Config: stream.Config{
-			Redis: rdb, Keys: keys, Instance: d.worker, Outage: library.NewOutage(logger), Log: logger,
+		Config: worker.Config{
+			Redis: rdb, Keys: keys, Instance: d.worker, Outage: redisconn.NewOutage(logger), Log: logger,
 			LogMax: 100_000, ReceiptTTL: time.Hour,
 		},
 		LoansMax: 5, LoanDays: 28, FrontMax: 20,
@@ -82,7 +82,7 @@ func (d *desk) send(action lending.Action, id, user string, books ...string) {
 }
 
 // inbox is the end of an inbox that its service reads.
-func (d *desk) inbox(name string) stream.Inbox {
+func (d *desk) inbox(name string) worker.Inbox {
 	d.Helper()
 	for _, inbox := range append(lending.NewService(d.config).Inboxes(), shelving.NewService(shelving.Config{Config: d.config.Config}).Inboxes()...) {
 		if inbox.Stream == d.keys.Key(name) {
@@ -90,11 +90,11 @@ func (d *desk) inbox(name string) stream.Inbox {
 		}
 	}
 	d.Fatalf("no inbox %s", name)
-	return stream.Inbox{}
+	return worker.Inbox{}
 }
 
 // take has the worker take entries into its hands.
-func (d *desk) take(name, which string) []stream.Entry {
+func (d *desk) take(name, which string) []worker.Entry {
 	d.Helper()
 	inbox := d.inbox(name)
 	streams, err := d.rdb.XReadGroup(d.ctx, &redis.XReadGroupArgs{
@@ -104,9 +104,9 @@ func (d *desk) take(name, which string) []stream.Entry {
 		return nil
 	}
 	d.must(err)
-	var batch []stream.Entry
+	var batch []worker.Entry
 	for _, message := range streams[0].Messages {
-		entry := stream.Entry{ID: message.ID, Fields: map[string]string{}, Deliveries: 1, Token: d.worker.Token()}
+		entry := worker.Entry{ID: message.ID, Fields: map[string]string{}, Deliveries: 1, Token: d.worker.Token()}
 		for field, value := range message.Values {
 			entry.Fields[field] = value.(string)
 		}
@@ -125,7 +125,7 @@ func (d *desk) serve(inboxes ...string) {
 	}
 }
 
-func (d *desk) handle(name string, batch []stream.Entry) {
+func (d *desk) handle(name string, batch []worker.Entry) {
 	d.Helper()
 	inbox := d.inbox(name)
 	rejections, err := inbox.Handle(d.ctx, batch)

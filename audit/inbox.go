@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"example.com/library/instance"
 	"example.com/library/library"
+	"example.com/library/worker"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -209,7 +209,7 @@ func (a *audit) dead(ctx context.Context) error {
 						found[left{key, consumer.Name, "is dead"}] = consumer.Pending
 					case err != nil:
 						return nil, fmt.Errorf("look for the lock of %s: %w", quoted(consumer.Name), err)
-					case !instance.Serves(owner, service):
+					case !worker.Serves(owner, service):
 						found[left{key, consumer.Name, "does not run the " + service + " service any more"}] = consumer.Pending
 					}
 				}

@@ -14,12 +14,11 @@ import (
 	"time"
 
 	"example.com/library/audit"
-	"example.com/library/instance"
 	"example.com/library/internal/redistest"
 	"example.com/library/lending"
-	"example.com/library/library"
+	"example.com/library/redisconn"
 	"example.com/library/shelving"
-	"example.com/library/stream"
+	"example.com/library/worker"
 
 	"github.com/charmbracelet/log"
 	"github.com/redis/go-redis/v9"
@@ -43,12 +42,12 @@ func bustle(t *testing.T, server *redistest.Server, logMax int64, receiptTTL tim
 	})
 	logger := log.New(io.Discard)
 	for i, rdb := range connections[:workers] {
-		i, err := instance.Take(ctx, rdb, instance.Config{Keys: names, Name: fmt.Sprint("worker", i), TTL: 10 * time.Minute, Log: logger})
+		i, err := worker.Take(ctx, rdb, worker.LockConfig{Keys: names, Name: fmt.Sprint("worker", i), TTL: 10 * time.Minute, Log: logger})
 		if err != nil {
 			t.Fatal(err)
 		}
-		config := stream.Config{
-			Redis: rdb, Keys: names, Instance: i, Outage: library.NewOutage(logger), Log: logger, LogMax: logMax, ReceiptTTL: receiptTTL,
+		config := worker.Config{
+			Redis: rdb, Keys: names, Instance: i, Outage: redisconn.NewOutage(logger), Log: logger, LogMax: logMax, ReceiptTTL: receiptTTL,
 		}
 		lends := lending.NewService(lending.Config{Config: config, LoansMax: 5, LoanDays: 28, FrontMax: 5})
 		if err := lends.Prepare(ctx); err != nil {
@@ -56,7 +55,7 @@ func bustle(t *testing.T, server *redistest.Server, logMax int64, receiptTTL tim
 		}
 		for _, inbox := range append(lends.Inboxes(), shelving.NewService(shelving.Config{Config: config}).Inboxes()...) {
 			group.Go(func() {
-				if err := stream.Run(ctx, config, inbox); err != nil {
+				if err := worker.Run(ctx, config, inbox); err != nil {
 					t.Errorf("serve %s: %v", inbox.Stream, err)
 				}
 			})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.com/library/library"
+	"example.com/library/redisconn"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -75,7 +76,7 @@ func Rebuild(ctx context.Context, config Config, to library.Keys) (*Report, erro
 
 // vacant reports whether a library has no key yet.
 func vacant(ctx context.Context, rdb redis.UniversalClient, to library.Keys) error {
-	master, err := library.Master(ctx, rdb, to)
+	master, err := redisconn.Master(ctx, rdb, to)
 	if err != nil {
 		return err
 	}

@@ -9,8 +9,7 @@ import (
 	"maps"
 	"slices"
 
-	"example.com/library/library"
-
+	"example.com/library/redisconn"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -95,7 +94,7 @@ func (a *audit) readReceipts(ctx context.Context, round int) (findings []Finding
 	for some := range slices.Chunk(slices.Sorted(maps.Keys(suspects)), pipelined) {
 		var page, older *redis.SliceCmd
 		// In one step, for a page may be turned.
-		err := library.Transaction(ctx, a.rdb, func(pipe redis.Pipeliner) {
+		err := redisconn.Transaction(ctx, a.rdb, func(pipe redis.Pipeliner) {
 			page = pipe.HMGet(ctx, a.keys.receipts(), some...)
 			older = pipe.HMGet(ctx, a.keys.olderReceipts(), some...)
 		})

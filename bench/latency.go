@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"example.com/library/lending"
-	"example.com/library/library"
+	"example.com/library/redisconn"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -113,7 +113,7 @@ func (l *latency) one(ctx context.Context) ([]Row, error) {
 	}
 	defer raw.close()
 	// A connection as the library makes them, so that the two differ in nothing else.
-	rdb, err := library.Connect(library.Options{Address: l.s.Addr})
+	rdb, err := redisconn.Connect(redisconn.Options{Address: l.s.Addr})
 	if err != nil {
 		return nil, err
 	}
@@ -331,7 +331,7 @@ func orderRate(ctx context.Context, askers []asker, orders int) (float64, error)
 
 // publicClient makes a client with connections of its own, as a program would.
 func publicClient(s *server) (client *lending.Client, end func(), err error) {
-	rdb, err := library.Connect(library.Options{Address: s.Addr})
+	rdb, err := redisconn.Connect(redisconn.Options{Address: s.Addr})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -20,6 +20,7 @@ import (
 	"example.com/library/internal/redistest"
 	"example.com/library/lending"
 	"example.com/library/library"
+	"example.com/library/redisconn"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
@@ -38,7 +39,7 @@ func TestClusterStories(t *testing.T) {
 	// No story is about a failover, and a busy machine must not cause one.
 	c := redistest.StartCluster(t, 3, true, "--cluster-node-timeout", "15000")
 	var one sync.Mutex
-	tell(t, "cluster", stories(t, "no-server", "wait-replicas"), func(s *story, _ *testscript.Env) library.Options {
+	tell(t, "cluster", stories(t, "no-server", "wait-replicas"), func(s *story, _ *testscript.Env) redisconn.Options {
 		one.Lock()
 		s.Cleanup(one.Unlock) // after all programs of the story have ended
 		for _, master := range c.Masters {
@@ -46,7 +47,7 @@ func TestClusterStories(t *testing.T) {
 				s.Fatal(err)
 			}
 		}
-		return library.Options{Addresses: c.Addresses(), Cluster: true}
+		return redisconn.Options{Addresses: c.Addresses(), Cluster: true}
 	})
 }
 
@@ -197,7 +198,7 @@ func TestClusterReplicaWait(t *testing.T) {
 	if err := programtest.Start(t, env, "lendingd", "worker1").Await("serving"); err != nil {
 		t.Fatal(err)
 	}
-	rdb, err := library.Connect(library.Options{Addresses: c.Addresses(), Cluster: true})
+	rdb, err := redisconn.Connect(redisconn.Options{Addresses: c.Addresses(), Cluster: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +260,7 @@ func (d *drill) run(t *testing.T) {
 	var users sync.WaitGroup
 	rdbs := map[string]redis.UniversalClient{}
 	for _, name := range names {
-		rdb, err := library.Connect(library.Options{Addresses: c.Addresses(), Cluster: true, Library: name})
+		rdb, err := redisconn.Connect(redisconn.Options{Addresses: c.Addresses(), Cluster: true, Library: name})
 		if err != nil {
 			t.Fatal(err)
 		}

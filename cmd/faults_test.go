@@ -16,6 +16,7 @@ import (
 	"example.com/library/internal/redistest"
 	"example.com/library/lending"
 	"example.com/library/library"
+	"example.com/library/redisconn"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
@@ -254,7 +255,7 @@ func TestTheNextReplyToAnyCommandMayBeLost(t *testing.T) {
 	b.worker("worker1")
 	ctx, cancel := context.WithTimeout(context.Background(), 3*programtest.Patience)
 	defer cancel()
-	rdb, err := library.Connect(library.Options{Address: (&url.URL{Scheme: "redis", Host: proxy.Addr()}).String()})
+	rdb, err := redisconn.Connect(redisconn.Options{Address: (&url.URL{Scheme: "redis", Host: proxy.Addr()}).String()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"example.com/library/internal/programtest"
 	"example.com/library/internal/redistest"
 	"example.com/library/library"
+	"example.com/library/redisconn"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -37,11 +38,11 @@ func TestALibraryWhoseServerIsAwayDisturbsNoOther(t *testing.T) {
 	var names [2]string
 	for i := 0; names[0] == "" || names[1] == ""; i++ {
 		name := fmt.Sprintf("branch-%d", i)
-		rdb, err := library.Connect(library.Options{Addresses: addresses, Library: name})
+		rdb, err := redisconn.Connect(redisconn.Options{Addresses: addresses, Library: name})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if library.Where(rdb) == addresses[0] {
+		if redisconn.Where(rdb) == addresses[0] {
 			names[0] = name
 		} else {
 			names[1] = name

@@ -32,6 +32,7 @@ import (
 	"example.com/library/internal/programtest"
 	"example.com/library/internal/redistest"
 	"example.com/library/library"
+	"example.com/library/redisconn"
 
 	"github.com/go-logfmt/logfmt"
 	"github.com/redis/go-redis/v9"
@@ -44,16 +45,16 @@ func TestMain(m *testing.M) { programtest.Main(m, "LENDING_LOG_FORMAT=text") }
 func TestStories(t *testing.T) {
 	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
-		tell(t, "embedded", stories(t), func(s *story, env *testscript.Env) library.Options {
-			return library.Options{Address: "localhost:" + env.Getenv("PORT")}
+		tell(t, "embedded", stories(t), func(s *story, env *testscript.Env) redisconn.Options {
+			return redisconn.Options{Address: "localhost:" + env.Getenv("PORT")}
 		})
 	})
 	t.Run("redis", func(t *testing.T) {
 		t.Parallel()
-		tell(t, "redis", stories(t), func(s *story, env *testscript.Env) library.Options {
+		tell(t, "redis", stories(t), func(s *story, env *testscript.Env) redisconn.Options {
 			server := redistest.Start(s)
 			env.Setenv("SOCKET", server.Path())
-			return library.Options{Address: server.URL()}
+			return redisconn.Options{Address: server.URL()}
 		})
 	})
 }
@@ -72,7 +73,7 @@ func stories(t *testing.T, leftOut ...string) []string {
 
 // tell tells stories on a kind of server, which is a condition in them; serve
 // prepares one for a story, and says how to reach it.
-func tell(t *testing.T, server string, files []string, serve func(*story, *testscript.Env) library.Options) {
+func tell(t *testing.T, server string, files []string, serve func(*story, *testscript.Env) redisconn.Options) {
 	t.Helper()
 	testscript.Run(t, testscript.Params{
 		Files: files,
@@ -98,11 +99,11 @@ type story struct {
 // begin prepares a story. LENDING_ADDRESS is the server under test, SOCKET the real
 // server's path, PORT a port of the story's own; the other variables are characters
 // that would be unreadable in a script.
-func begin(env *testscript.Env, embedded bool, serve func(*story, *testscript.Env) library.Options) error {
+func begin(env *testscript.Env, embedded bool, serve func(*story, *testscript.Env) redisconn.Options) error {
 	s := &story{TB: env.T().(testing.TB), embedded: embedded, processes: map[string]*programtest.Process{}}
 	env.Setenv("PORT", strconv.FormatInt(freePort(s), 10))
 	options := serve(s, env)
-	rdb, err := library.Connect(options)
+	rdb, err := redisconn.Connect(options)
 	if err != nil {
 		return err
 	}
@@ -289,7 +290,7 @@ func (s *story) ask(args []string) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), programtest.Patience)
 	defer cancel()
-	master, err := library.Master(ctx, s.rdb, keys)
+	master, err := redisconn.Master(ctx, s.rdb, keys)
 	if err != nil {
 		return "", err
 	}

@@ -13,6 +13,7 @@ import (
 	"example.com/library/internal/programtest"
 	"example.com/library/internal/redistest"
 	"example.com/library/library"
+	"example.com/library/redisconn"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -22,8 +23,8 @@ import (
 const operator = "user operator on >secret ~* &* +@all"
 
 // asOperator says how to reach a server as its operator.
-func asOperator(address string) library.Options {
-	return library.Options{Address: address, User: "operator", Password: "secret"}
+func asOperator(address string) redisconn.Options {
+	return redisconn.Options{Address: address, User: "operator", Password: "secret"}
 }
 
 // rules are what lendingd acl prints.
@@ -61,7 +62,7 @@ func guard(t testing.TB, args ...string) (server *redistest.Server, passwords st
 func TestStoriesWithAUserForEachProgram(t *testing.T) {
 	t.Parallel()
 	files := stories(t, "password", "server-warnings", "rebuild")
-	tell(t, "redis", files, func(s *story, env *testscript.Env) library.Options {
+	tell(t, "redis", files, func(s *story, env *testscript.Env) redisconn.Options {
 		server, passwords := guard(s, "--replicas", "--library", "main,north,south,east,west,second")
 		env.Setenv("SOCKET", server.Path())
 		s.env = []string{"LENDING_PASSWORD_DIR=" + passwords}
@@ -75,7 +76,7 @@ func TestStoriesWithAUserForEachProgram(t *testing.T) {
 // server is set up is all that a service tries in vain.
 func wantNobodyRefused(t testing.TB, server *redistest.Server) {
 	t.Helper()
-	rdb, err := library.Connect(asOperator(server.URL()))
+	rdb, err := redisconn.Connect(asOperator(server.URL()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +149,7 @@ func TestTheRulesCanBeSentByRedisCli(t *testing.T) {
 func TestAMissingPermissionIsNamed(t *testing.T) {
 	t.Parallel()
 	server, passwords := guard(t)
-	rdb, err := library.Connect(asOperator(server.URL()))
+	rdb, err := redisconn.Connect(asOperator(server.URL()))
 	if err != nil {
 		t.Fatal(err)
 	}

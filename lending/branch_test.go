@@ -12,11 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"example.com/library/instance"
 	"example.com/library/internal/redistest"
 	"example.com/library/library"
+	"example.com/library/redisconn"
 	"example.com/library/shelving"
-	"example.com/library/stream"
+	"example.com/library/worker"
 
 	"github.com/charmbracelet/log"
 	"github.com/google/go-cmp/cmp"
@@ -66,7 +66,7 @@ func each(t *testing.T, f func(t *testing.T, rdb *redis.Client)) {
 // connect returns one more client of the server of rdb, as the programs make it.
 func connect(t testing.TB, rdb redis.UniversalClient) redis.UniversalClient {
 	t.Helper()
-	own, err := library.Connect(library.Options{Address: library.Where(rdb)})
+	own, err := redisconn.Connect(redisconn.Options{Address: redisconn.Where(rdb)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,12 +130,12 @@ func (b *branch) open(t testing.TB, rdb redis.UniversalClient) *branch {
 	}
 	own := connect(t, rdb)
 	logger := log.NewWithOptions(&b.logs, log.Options{Level: log.DebugLevel})
-	config := stream.Config{
-		Redis: own, Keys: names, Outage: library.NewOutage(logger), Log: logger, LogMax: 100_000, ReceiptTTL: time.Hour,
+	config := worker.Config{
+		Redis: own, Keys: names, Outage: redisconn.NewOutage(logger), Log: logger, LogMax: 100_000, ReceiptTTL: time.Hour,
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var err error
-	config.Instance, err = instance.Take(ctx, own, instance.Config{
+	config.Instance, err = worker.Take(ctx, own, worker.LockConfig{
 		Keys: names, Name: b.name, TTL: 10 * time.Second, Services: b.services, Log: logger,
 	})
 	if err != nil {
@@ -143,7 +143,7 @@ func (b *branch) open(t testing.TB, rdb redis.UniversalClient) *branch {
 	}
 	services := map[string]interface {
 		Prepare(context.Context) error
-		Inboxes() []stream.Inbox
+		Inboxes() []worker.Inbox
 	}{
 		library.Lending:  NewService(Config{Config: config, LoansMax: b.loansMax, LoanDays: 28, FrontMax: b.frontMax}),
 		library.Shelving: shelving.NewService(shelving.Config{Config: config}),
@@ -155,7 +155,7 @@ func (b *branch) open(t testing.TB, rdb redis.UniversalClient) *branch {
 			t.Fatal(err)
 		}
 		for _, inbox := range services[name].Inboxes() {
-			group.Go(func() error { return stream.Run(groupCtx, config, inbox) })
+			group.Go(func() error { return worker.Run(groupCtx, config, inbox) })
 		}
 	}
 	b.stop, b.ended = cancel, make(chan error, 1)

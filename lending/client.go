@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.com/library/library"
+	"example.com/library/redisconn"
 	"example.com/library/scripts"
 
 	"github.com/redis/go-redis/v9"
@@ -45,7 +46,7 @@ type Client struct {
 }
 
 // NewClient makes a client of the library with that name. The Redis client should
-// come from library.Connect: one that repeats commands by itself would append
+// come from redisconn.Connect: one that repeats commands by itself would append
 // orders twice, harmlessly but in vain. Close the Client when done; the Redis
 // client stays open. Its error wraps library.ErrName.
 func NewClient(rdb redis.UniversalClient, name string) (*Client, error) {
@@ -135,7 +136,7 @@ func (c *Client) send(ctx context.Context, order Order, bell string) (string, er
 	inbox := c.inbox(order.Action)
 	maybe := false // an append without a reply may have taken effect
 	err := ctx.Err()
-	for waits := library.NewBackoff(); ctx.Err() == nil; pause(ctx, waits.NextBackOff()) {
+	for waits := redisconn.NewBackoff(); ctx.Err() == nil; pause(ctx, waits.NextBackOff()) {
 		// The service makes its group at 0, whenever it comes, so that it will be given
 		// what was appended before. So a client need not be allowed to make groups.
 		var entry string
@@ -143,7 +144,7 @@ func (c *Client) send(ctx context.Context, order Order, bell string) (string, er
 		if err == nil {
 			return entry, nil
 		}
-		if library.KindOf(err) != library.Passing && ctx.Err() == nil {
+		if redisconn.KindOf(err) != redisconn.Passing && ctx.Err() == nil {
 			return "", fmt.Errorf("send the %s: %w", order.Action, err)
 		}
 		var reply redis.Error
@@ -193,7 +194,7 @@ func (c *Client) await(ctx context.Context, id string, rings <-chan string, miss
 		if err == nil {
 			return receipt, nil
 		}
-		if errors.Is(err, library.ErrUnconfirmed) {
+		if errors.Is(err, redisconn.ErrUnconfirmed) {
 			unconfirmed = err
 			continue
 		}
@@ -201,7 +202,7 @@ func (c *Client) await(ctx context.Context, id string, rings <-chan string, miss
 			unconfirmed = nil
 			err = missed()
 		}
-		if err != nil && library.KindOf(err) != library.Passing && ctx.Err() == nil && !errors.Is(err, ErrUnknown) {
+		if err != nil && redisconn.KindOf(err) != redisconn.Passing && ctx.Err() == nil && !errors.Is(err, ErrUnknown) {
 			return nil, err
 		}
 	}
@@ -211,7 +212,7 @@ func (c *Client) await(ctx context.Context, id string, rings <-chan string, miss
 func (c *Client) lost(ctx context.Context, order Order, entry string) (bool, error) {
 	var entries *redis.XMessageSliceCmd
 	var answered func() bool
-	err := library.Transaction(ctx, c.rdb, func(pipe redis.Pipeliner) {
+	err := redisconn.Transaction(ctx, c.rdb, func(pipe redis.Pipeliner) {
 		entries = pipe.XRange(ctx, c.inbox(order.Action), entry, entry)
 		answered = c.answered(ctx, pipe, order.ID)
 	})
@@ -266,17 +267,17 @@ func (c *Client) believe(ctx context.Context, id string, look func(context.Conte
 	if c.Replicas == 0 {
 		return look(ctx, c.rdb)
 	}
-	err := library.Replicated(ctx, c.rdb, c.keys.Keys, c.Replicas, func(ctx context.Context, conn *redis.Conn) error {
+	err := redisconn.Replicated(ctx, c.rdb, c.keys.Keys, c.Replicas, func(ctx context.Context, conn *redis.Conn) error {
 		if err := look(ctx, conn); err != nil {
 			return err
 		}
 		word, err := scripts.Prolong.Run(ctx, conn, []string{c.keys.receipts(), c.keys.olderReceipts()}, 1).Text()
 		if err == nil && word != "prolonged" {
-			err = fmt.Errorf("%w: what was found is gone", library.ErrUnconfirmed)
+			err = fmt.Errorf("%w: what was found is gone", redisconn.ErrUnconfirmed)
 		}
 		return err
 	})
-	if errors.Is(err, library.ErrUnconfirmed) {
+	if errors.Is(err, redisconn.ErrUnconfirmed) {
 		return fmt.Errorf("%w: %s: %w", ErrUnknown, id, err)
 	}
 	return err
@@ -311,7 +312,7 @@ func (c *Client) locate(ctx context.Context, rdb redis.Cmdable, receipt *Receipt
 	}
 	var fetching *redis.SliceCmd
 	var answered func() bool
-	err = library.Transaction(ctx, rdb, func(pipe redis.Pipeliner) {
+	err = redisconn.Transaction(ctx, rdb, func(pipe redis.Pipeliner) {
 		fetching = pipe.HMGet(ctx, c.keys.fetching(), fetched...)
 		answered = c.answered(ctx, pipe, receipt.ID)
 	})
@@ -358,7 +359,7 @@ func (c *Client) Arrivals(ctx context.Context, receipt *Receipt, arrived func(Li
 				return err
 			})
 		}
-		if err != nil && library.KindOf(err) != library.Passing && ctx.Err() == nil {
+		if err != nil && redisconn.KindOf(err) != redisconn.Passing && ctx.Err() == nil {
 			return err
 		}
 		for i, line := range receipt.Books {
@@ -435,8 +436,8 @@ func (c *Client) ring(messages <-chan *redis.Message) {
 }
 
 // newLooks are the intervals at which a waiting client looks a receipt up.
-func newLooks() library.Backoff {
-	looks := library.NewBackoff()
+func newLooks() redisconn.Backoff {
+	looks := redisconn.NewBackoff()
 	looks.InitialInterval = 200 * time.Millisecond
 	looks.MaxInterval = 2 * time.Second
 	return looks

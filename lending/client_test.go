@@ -12,7 +12,8 @@ import (
 
 	"example.com/library/internal/redistest"
 	"example.com/library/library"
-	"example.com/library/stream"
+	"example.com/library/redisconn"
+	"example.com/library/worker"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -706,7 +707,7 @@ func TestAnOrderThatNobodyAnswersIsNotKnown(t *testing.T) {
 
 func TestAnOrderThatReachesNoServerIsNotSent(t *testing.T) {
 	t.Parallel()
-	rdb, err := library.Connect(library.Options{Address: t.TempDir() + "/nobody.sock"})
+	rdb, err := redisconn.Connect(redisconn.Options{Address: t.TempDir() + "/nobody.sock"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -749,7 +750,7 @@ func TestAnOrderThatTheServerMayHaveTakenIsNotKnown(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	proxy := redistest.NewProxy(t, server)
-	rdb, err := library.Connect(library.Options{Address: proxy.Addr()})
+	rdb, err := redisconn.Connect(redisconn.Options{Address: proxy.Addr()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -784,7 +785,7 @@ func TestARefusalOfTheServerIsReportedAtOnce(t *testing.T) {
 	if err := rdb.Do(ctx, "ACL", "SETUSER", "ali", "on", ">sesame", "~*", "&*", "+@all", "-xadd", "-hget").Err(); err != nil {
 		t.Fatal(err)
 	}
-	ali, err := library.Connect(library.Options{Address: "unix://ali:sesame@" + server.Path()})
+	ali, err := redisconn.Connect(redisconn.Options{Address: "unix://ali:sesame@" + server.Path()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -794,10 +795,10 @@ func TestARefusalOfTheServerIsReportedAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	if _, err := client.Request(ctx, "ann", "geb"); library.KindOf(err) != library.Refused || errors.Is(err, ErrNotSent) {
+	if _, err := client.Request(ctx, "ann", "geb"); redisconn.KindOf(err) != redisconn.Refused || errors.Is(err, ErrNotSent) {
 		t.Errorf("Request = %v, want an error of kind Refused", err)
 	}
-	if _, err := client.Wait(ctx, "r1"); library.KindOf(err) != library.Refused || errors.Is(err, ErrUnknown) {
+	if _, err := client.Wait(ctx, "r1"); redisconn.KindOf(err) != redisconn.Refused || errors.Is(err, ErrUnknown) {
 		t.Errorf("Wait = %v, want an error of kind Refused", err)
 	}
 }
@@ -1423,14 +1424,14 @@ func TestARequestThatWasRejectedHasAReceiptAndCanBeRetried(t *testing.T) {
 		}
 
 		var aside []string
-		if err := stream.EachRejected(ctx, rdb, names, library.Lending, func(entry stream.RejectedEntry) error {
+		if err := worker.EachRejected(ctx, rdb, names, library.Lending, func(entry worker.RejectedEntry) error {
 			aside = append(aside, entry.ID)
 			return nil
 		}); err != nil || len(aside) != 1 {
 			t.Fatalf("set aside: %q, %v", aside, err)
 		}
-		if _, err := client.Retry(ctx, library.Shelving, aside[0], 1000); !errors.Is(err, stream.ErrNotRejected) {
-			t.Errorf("Retry at the other service = %v, want an error that wraps stream.ErrNotRejected", err)
+		if _, err := client.Retry(ctx, library.Shelving, aside[0], 1000); !errors.Is(err, worker.ErrNotRejected) {
+			t.Errorf("Retry at the other service = %v, want an error that wraps worker.ErrNotRejected", err)
 		}
 		if _, err := client.Retry(ctx, library.Lending, aside[0], 1000); err != nil {
 			t.Fatal(err)

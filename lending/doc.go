@@ -71,7 +71,7 @@
 // is in their memory.
 //
 //   - It dies before its script: the entries stay pending for its name. When its
-//     lock has ended, another instance takes them over, see package stream.
+//     lock has ended, another instance takes them over, see package worker.
 //   - It dies during the script or after it: Redis finishes what it has begun. State,
 //     receipts, events, orders and acknowledgements are there, all of them.
 //   - It is paused for so long that its lock ends, or another process takes its

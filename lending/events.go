@@ -11,8 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"example.com/library/library"
-
+	"example.com/library/redisconn"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -122,7 +121,7 @@ func (c *Client) Watch(ctx context.Context, since time.Time, seen func(*Event) e
 		// The last id there can be in the millisecond before.
 		last = fmt.Sprintf("%d-%d", max(0, since.UnixMilli()-1), uint64(math.MaxUint64))
 	}
-	waits := library.NewBackoff()
+	waits := redisconn.NewBackoff()
 	for {
 		if last == "$" {
 			// Between two reads of "$" events would be missed, so it is read once.
@@ -142,7 +141,7 @@ func (c *Client) Watch(ctx context.Context, since time.Time, seen func(*Event) e
 			return nil
 		case errors.Is(err, redis.Nil):
 			continue
-		case err != nil && library.KindOf(err) != library.Passing:
+		case err != nil && redisconn.KindOf(err) != redisconn.Passing:
 			return fmt.Errorf("read the log: %w", err)
 		case err != nil:
 			pause(ctx, waits.NextBackOff())

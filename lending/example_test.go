@@ -6,11 +6,11 @@ import (
 	"io"
 	"time"
 
-	"example.com/library/instance"
 	"example.com/library/lending"
 	"example.com/library/library"
+	"example.com/library/redisconn"
 	"example.com/library/shelving"
-	"example.com/library/stream"
+	"example.com/library/worker"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/charmbracelet/log"
@@ -27,7 +27,7 @@ func ExampleClient() {
 	server := miniredis.NewMiniRedis()
 	check(server.Start())
 	defer server.Close()
-	rdb, err := library.Connect(library.Options{Address: server.Addr()})
+	rdb, err := redisconn.Connect(redisconn.Options{Address: server.Addr()})
 	check(err)
 	defer rdb.Close()
 	stop := serve(ctx, rdb, "worker1")
@@ -74,10 +74,10 @@ func ExampleClient() {
 func serve(ctx context.Context, rdb redis.UniversalClient, name string) (stop func()) {
 	logger := log.New(io.Discard)
 	keys := library.Keys{Library: "main"}
-	holder, err := instance.Take(ctx, rdb, instance.Config{Keys: keys, Name: name, TTL: 10 * time.Second, Log: logger})
+	holder, err := worker.Take(ctx, rdb, worker.LockConfig{Keys: keys, Name: name, TTL: 10 * time.Second, Log: logger})
 	check(err)
-	config := stream.Config{
-		Redis: rdb, Keys: keys, Instance: holder, Outage: library.NewOutage(logger), Log: logger,
+	config := worker.Config{
+		Redis: rdb, Keys: keys, Instance: holder, Outage: redisconn.NewOutage(logger), Log: logger,
 		LogMax: 1000, ReceiptTTL: time.Hour,
 	}
 	lends := lending.NewService(lending.Config{Config: config, LoansMax: 5, LoanDays: 28, FrontMax: 20})
@@ -89,7 +89,7 @@ func serve(ctx context.Context, rdb redis.UniversalClient, name string) (stop fu
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return holder.Run(ctx, config.Outage) })
 	for _, inbox := range append(lends.Inboxes(), shelves.Inboxes()...) {
-		group.Go(func() error { return stream.Run(ctx, config, inbox) })
+		group.Go(func() error { return worker.Run(ctx, config, inbox) })
 	}
 	return func() {
 		cancel()

@@ -4,7 +4,7 @@ import "example.com/library/library"
 
 // keys builds the names of the lending service's own keys. Nobody else writes
 // them, but for a receipt that says rejected: that is written by whoever sets the
-// service's entries aside on its behalf, see package stream.
+// service's entries aside on its behalf, see package worker.
 type keys struct{ library.Keys }
 
 // loans is a HASH: book → user.

@@ -11,7 +11,8 @@ import (
 	"time"
 
 	"example.com/library/library"
-	"example.com/library/stream"
+	"example.com/library/redisconn"
+	"example.com/library/worker"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -113,7 +114,7 @@ func (c *Client) Where(ctx context.Context, book string) (*Whereabouts, error) {
 	}
 	var holder, order *redis.StringCmd
 	var front *redis.BoolCmd
-	err = library.Transaction(ctx, c.rdb, func(pipe redis.Pipeliner) {
+	err = redisconn.Transaction(ctx, c.rdb, func(pipe redis.Pipeliner) {
 		holder = pipe.HGet(ctx, c.keys.loans(), book)
 		order = pipe.HGet(ctx, c.keys.fetching(), book)
 		front = pipe.SIsMember(ctx, c.keys.front(), book)
@@ -153,7 +154,7 @@ type Counts struct {
 func (c *Client) Count(ctx context.Context) (Counts, error) {
 	var loans, fetching, front *redis.IntCmd
 	var frontMax *redis.StringCmd
-	err := library.Transaction(ctx, c.rdb, func(pipe redis.Pipeliner) {
+	err := redisconn.Transaction(ctx, c.rdb, func(pipe redis.Pipeliner) {
 		loans = pipe.HLen(ctx, c.keys.loans())
 		fetching = pipe.HLen(ctx, c.keys.fetching())
 		front = pipe.SCard(ctx, c.keys.front())
@@ -169,8 +170,8 @@ func (c *Client) Count(ctx context.Context) (Counts, error) {
 
 // Retry puts an entry that a service set aside back into its inbox, and returns
 // its new id there. If it is a request or a return, its receipt that said
-// "rejected" is taken back. Its error wraps stream.ErrNotRejected or
-// stream.ErrNotKept, or is Redis's.
+// "rejected" is taken back. Its error wraps worker.ErrNotRejected or
+// worker.ErrNotKept, or is Redis's.
 func (c *Client) Retry(ctx context.Context, service, id string, logMax int64) (string, error) {
-	return stream.Retry(ctx, c.rdb, c.keys.Keys, service, id, logMax, c.keys.receipts(), c.keys.olderReceipts())
+	return worker.Retry(ctx, c.rdb, c.keys.Keys, service, id, logMax, c.keys.receipts(), c.keys.olderReceipts())
 }

@@ -10,6 +10,7 @@ import (
 
 	"example.com/library/internal/redistest"
 	"example.com/library/library"
+	"example.com/library/redisconn"
 	"example.com/library/scripts"
 
 	"github.com/redis/go-redis/v9"
@@ -26,7 +27,7 @@ func startLeaky(t *testing.T) *leakyServer {
 	t.Helper()
 	server := redistest.Start(t)
 	proxy := redistest.NewProxy(t, server)
-	through, err := library.Connect(library.Options{Address: proxy.Addr()})
+	through, err := redisconn.Connect(redisconn.Options{Address: proxy.Addr()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 
 	"example.com/library/library"
-	"example.com/library/stream"
+	"example.com/library/worker"
 )
 
 // An Action is what a user wants with books.
@@ -129,13 +129,13 @@ var escapes = strings.NewReplacer(`"`, `\"`, `\`, `\\`)
 // A placed order is one that was read from an inbox.
 type placed struct {
 	Order
-	entry stream.Entry
+	entry worker.Entry
 	bell  string // the asker's word in the channel to ring; empty for none
 }
 
 // readOrder understands an inbox's entry. Where it cannot, the order still holds
 // the id, if that much could be told.
-func readOrder(action Action, entry stream.Entry) (placed, error) {
+func readOrder(action Action, entry worker.Entry) (placed, error) {
 	order := placed{Order: Order{Action: action}, entry: entry}
 	id, err := entry.Field("id")
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"example.com/library/library"
-	"example.com/library/stream"
+	"example.com/library/worker"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -168,7 +168,7 @@ func TestAnEntryIsReadAsAnOrderOrTellsWhatIsWrong(t *testing.T) {
 		{"101 books", fields("books", array(books(101)...)), placed{Order: Order{ID: "r1"}}, "at most 100"},
 	} {
 		t.Run(test.title, func(t *testing.T) {
-			entry := stream.Entry{ID: "7-1", Fields: test.fields, Deliveries: 1}
+			entry := worker.Entry{ID: "7-1", Fields: test.fields, Deliveries: 1}
 			got, err := readOrder(Return, entry)
 			if got.Action != Return || !cmp.Equal(got.entry, entry) {
 				t.Errorf("the order is a %q of entry %+v", got.Action, got.entry)
@@ -203,7 +203,7 @@ func TestAnOrderIsReadAsItWasSent(t *testing.T) {
 		for i := 0; i < len(values); i += 2 {
 			fields[values[i].(string)] = values[i+1].(string)
 		}
-		got, err := readOrder(Request, stream.Entry{ID: "7-1", Fields: fields})
+		got, err := readOrder(Request, worker.Entry{ID: "7-1", Fields: fields})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -275,7 +275,7 @@ func FuzzReadOrder(f *testing.F) {
 	f.Add("r1", "ann", array(books(101)...), "")
 	f.Add("r1", "ann", strings.Repeat("[", 20000), "")
 	f.Fuzz(func(t *testing.T, id, user, books, bell string) {
-		entry := stream.Entry{ID: "7-1", Fields: map[string]string{"id": id, "user": user, "books": books, "bell": bell}}
+		entry := worker.Entry{ID: "7-1", Fields: map[string]string{"id": id, "user": user, "books": books, "bell": bell}}
 		order, err := readOrder(Request, entry)
 		if order.ID != "" && order.ID != id {
 			t.Errorf("the order's id is %q, and the entry's %q", order.ID, id)

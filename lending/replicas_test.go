@@ -11,6 +11,7 @@ import (
 
 	"example.com/library/internal/redistest"
 	"example.com/library/library"
+	"example.com/library/redisconn"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -70,12 +71,12 @@ func TestAReceiptThatNoReplicaHasIsNotBelieved(t *testing.T) {
 		t.Fatal(err)
 	}
 	receipt, err := careful.Do(short, order)
-	if !errors.Is(err, ErrUnknown) || !errors.Is(err, library.ErrUnconfirmed) {
+	if !errors.Is(err, ErrUnknown) || !errors.Is(err, redisconn.ErrUnconfirmed) {
 		t.Errorf("with its replica away: %v, %v, want an error that wraps ErrUnknown and ErrUnconfirmed", receipt, err)
 	}
 	short, cancel = context.WithTimeout(ctx, 500*time.Millisecond)
 	defer cancel()
-	if receipt, err := careful.Receipt(short, order.ID); !errors.Is(err, ErrUnknown) || !errors.Is(err, library.ErrUnconfirmed) {
+	if receipt, err := careful.Receipt(short, order.ID); !errors.Is(err, ErrUnknown) || !errors.Is(err, redisconn.ErrUnconfirmed) {
 		t.Errorf("looked up: %v, %v, want an error that wraps ErrUnknown and ErrUnconfirmed", receipt, err)
 	}
 	// To all others it is true already.

@@ -9,14 +9,14 @@ import (
 
 	"example.com/library/library"
 	"example.com/library/scripts"
-	"example.com/library/stream"
+	"example.com/library/worker"
 
 	"github.com/redis/go-redis/v9"
 )
 
 // Config says how a service lends.
 type Config struct {
-	stream.Config
+	worker.Config
 	// LoansMax is how many books a user may hold, 1 to 100. Default: 5.
 	LoansMax int
 	// LoanDays is how many days a loan lasts, 1 to 3650. Default: 28.
@@ -53,7 +53,7 @@ func NewService(config Config) *Service {
 // since when the limit holds and receipts are kept for so long, so that is noted when
 // either changes.
 func (s *Service) Prepare(ctx context.Context) error {
-	if err := stream.EnsureAll(ctx, s.config.Redis, s.config.Keys); err != nil {
+	if err := worker.EnsureAll(ctx, s.config.Redis, s.config.Keys); err != nil {
 		return err
 	}
 	terms := []any{
@@ -75,16 +75,16 @@ func (s *Service) Prepare(ctx context.Context) error {
 }
 
 // Inboxes are the streams the service reads, and what it does with them.
-func (s *Service) Inboxes() []stream.Inbox {
-	inbox := func(key string, handle func(context.Context, []stream.Entry) ([]stream.Rejection, error), reject func(stream.Entry, string) stream.Rejection) stream.Inbox {
-		return stream.Inbox{
+func (s *Service) Inboxes() []worker.Inbox {
+	inbox := func(key string, handle func(context.Context, []worker.Entry) ([]worker.Rejection, error), reject func(worker.Entry, string) worker.Rejection) worker.Inbox {
+		return worker.Inbox{
 			Service: library.Lending, Stream: key, Batch: 128, Batches: 4,
 			Prepare: s.Prepare, Handle: handle, Reject: reject,
 		}
 	}
-	deliveries := inbox(s.keys.Deliveries(), s.Deliver, stream.Reject)
-	deliveries.Batch = stream.ParcelsBatch
-	return []stream.Inbox{
+	deliveries := inbox(s.keys.Deliveries(), s.Deliver, worker.Reject)
+	deliveries.Batch = worker.ParcelsBatch
+	return []worker.Inbox{
 		inbox(s.keys.Requests(), s.Lend, s.rejectOrder(Request)),
 		inbox(s.keys.Returns(), s.Return, s.rejectOrder(Return)),
 		deliveries,
@@ -93,7 +93,7 @@ func (s *Service) Inboxes() []stream.Inbox {
 
 // Lend decides a batch of requests, see lend.lua. It returns the entries that
 // cannot be understood.
-func (s *Service) Lend(ctx context.Context, batch []stream.Entry) ([]stream.Rejection, error) {
+func (s *Service) Lend(ctx context.Context, batch []worker.Entry) ([]worker.Rejection, error) {
 	return s.decide(ctx, Request, batch, scripts.Lend, []string{
 		s.config.Instance.Key(), s.keys.Requests(), s.keys.loans(), s.keys.fetching(), s.keys.front(),
 		s.keys.receipts(), s.keys.olderReceipts(), s.keys.page(), s.keys.Fetches(), s.keys.Events(),
@@ -102,7 +102,7 @@ func (s *Service) Lend(ctx context.Context, batch []stream.Entry) ([]stream.Reje
 
 // Return decides a batch of returns, see return.lua. It returns the entries that
 // cannot be understood.
-func (s *Service) Return(ctx context.Context, batch []stream.Entry) ([]stream.Rejection, error) {
+func (s *Service) Return(ctx context.Context, batch []worker.Entry) ([]worker.Rejection, error) {
 	return s.decide(ctx, Return, batch, scripts.Return, []string{
 		s.config.Instance.Key(), s.keys.Returns(), s.keys.loans(), s.keys.fetching(), s.keys.front(), s.keys.demand(), s.keys.faded(), s.keys.clock(),
 		s.keys.receipts(), s.keys.olderReceipts(), s.keys.page(), s.keys.Stores(), s.keys.Events(),
@@ -112,9 +112,9 @@ func (s *Service) Return(ctx context.Context, batch []stream.Entry) ([]stream.Re
 // decide reads a batch's orders and has a script decide them by its terms,
 // in as few calls as the script can carry. Orders that an earlier call decided are
 // repeats in the next.
-func (s *Service) decide(ctx context.Context, action Action, batch []stream.Entry, script *redis.Script, fixed []string, terms ...any) ([]stream.Rejection, error) {
+func (s *Service) decide(ctx context.Context, action Action, batch []worker.Entry, script *redis.Script, fixed []string, terms ...any) ([]worker.Rejection, error) {
 	var (
-		rejections []stream.Rejection
+		rejections []worker.Rejection
 		orders     []placed
 		books      int
 	)
@@ -165,7 +165,7 @@ func (s *Service) decide(ctx context.Context, action Action, batch []stream.Entr
 			rejections = append(rejections, s.rejection(order, err.Error()))
 			continue
 		}
-		if books+len(order.Books) > stream.CallBooksMax {
+		if books+len(order.Books) > worker.CallBooksMax {
 			if err := flush(); err != nil {
 				return nil, err
 			}
@@ -188,16 +188,16 @@ func (s *Service) logDecision(order placed, reply string) {
 		"books", summary(readLines(order.Books, strings.Split(words, " "), 0)), "id", order.ID)
 }
 
-func (s *Service) rejectOrder(action Action) func(stream.Entry, string) stream.Rejection {
-	return func(entry stream.Entry, reason string) stream.Rejection {
+func (s *Service) rejectOrder(action Action) func(worker.Entry, string) worker.Rejection {
+	return func(entry worker.Entry, reason string) worker.Rejection {
 		order, _ := readOrder(action, entry)
 		return s.rejection(order, reason)
 	}
 }
 
 // rejection sets an order aside, with a receipt that says so if its id is known.
-func (s *Service) rejection(order placed, reason string) stream.Rejection {
-	rejection := stream.Reject(order.entry, reason)
+func (s *Service) rejection(order placed, reason string) worker.Rejection {
+	rejection := worker.Reject(order.entry, reason)
 	if order.ID == "" {
 		return rejection
 	}
@@ -219,12 +219,12 @@ func (s *Service) rejection(order placed, reason string) stream.Rejection {
 
 // Deliver notes that a batch of books came from the shelves, see deliver.lua. It
 // returns the entries that cannot be understood, or do not fit the loans.
-func (s *Service) Deliver(ctx context.Context, batch []stream.Entry) ([]stream.Rejection, error) {
-	parcels, rejections := stream.ReadParcels(batch, stream.ReadOrders)
+func (s *Service) Deliver(ctx context.Context, batch []worker.Entry) ([]worker.Rejection, error) {
+	parcels, rejections := worker.ReadParcels(batch, worker.ReadOrders)
 	keys := []string{
 		s.config.Instance.Key(), s.keys.Deliveries(), s.keys.loans(), s.keys.fetching(), s.keys.front(), s.keys.Stores(), s.keys.Events(),
 	}
-	for call := range stream.Calls(parcels) {
+	for call := range worker.Calls(parcels) {
 		args := []any{batch[0].Token, s.config.Instance.Name(), library.Lending, s.config.LogMax, s.keys.bells()}
 		for _, parcel := range call {
 			args = append(args, parcel.Entry.ID, len(parcel.Orders))
@@ -243,7 +243,7 @@ func (s *Service) Deliver(ctx context.Context, batch []stream.Entry) ([]stream.R
 				replies = replies[2:]
 			}
 			if words[0] == "conflict" {
-				rejections = append(rejections, stream.Reject(parcel.Entry, "nobody waits for this book: it is in a user's hands or in front storage"))
+				rejections = append(rejections, worker.Reject(parcel.Entry, "nobody waits for this book: it is in a user's hands or in front storage"))
 			} else {
 				parcel.Log(s.config.Log, words, users)
 			}

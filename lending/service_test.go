@@ -11,10 +11,10 @@ import (
 	"testing"
 	"time"
 
-	"example.com/library/instance"
 	"example.com/library/library"
+	"example.com/library/redisconn"
 	"example.com/library/scripts"
-	"example.com/library/stream"
+	"example.com/library/worker"
 
 	"github.com/charmbracelet/log"
 	"github.com/google/go-cmp/cmp"
@@ -25,13 +25,13 @@ import (
 func newService(t *testing.T, ctx context.Context, rdb *redis.Client, logs *bytes.Buffer) *Service {
 	t.Helper()
 	logger := log.New(logs)
-	i, err := instance.Take(ctx, rdb, instance.Config{Keys: names, Name: "worker1", TTL: 10 * time.Second, Log: logger})
+	i, err := worker.Take(ctx, rdb, worker.LockConfig{Keys: names, Name: "worker1", TTL: 10 * time.Second, Log: logger})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := NewService(Config{
-		Config: stream.Config{
-			Redis: rdb, Keys: names, Instance: i, Outage: library.NewOutage(logger), Log: logger, LogMax: 100_000, ReceiptTTL: time.Hour,
+		Config: worker.Config{
+			Redis: rdb, Keys: names, Instance: i, Outage: redisconn.NewOutage(logger), Log: logger, LogMax: 100_000, ReceiptTTL: time.Hour,
 		},
 		LoansMax: 100, LoanDays: 1, FrontMax: 20,
 	})
@@ -42,7 +42,7 @@ func newService(t *testing.T, ctx context.Context, rdb *redis.Client, logs *byte
 }
 
 // receive appends entries to an inbox, reads them for the service and returns them.
-func (s *Service) receive(t *testing.T, ctx context.Context, inbox string, entries ...[]any) []stream.Entry {
+func (s *Service) receive(t *testing.T, ctx context.Context, inbox string, entries ...[]any) []worker.Entry {
 	t.Helper()
 	for _, values := range entries {
 		if err := s.config.Redis.XAdd(ctx, &redis.XAddArgs{Stream: inbox, Values: values}).Err(); err != nil {
@@ -55,9 +55,9 @@ func (s *Service) receive(t *testing.T, ctx context.Context, inbox string, entri
 	if err != nil {
 		t.Fatal(err)
 	}
-	var batch []stream.Entry
+	var batch []worker.Entry
 	for _, message := range streams[0].Messages {
-		entry := stream.Entry{ID: message.ID, Fields: map[string]string{}, Deliveries: 1, Token: s.config.Instance.Token()}
+		entry := worker.Entry{ID: message.ID, Fields: map[string]string{}, Deliveries: 1, Token: s.config.Instance.Token()}
 		for name, value := range message.Values {
 			entry.Fields[name] = value.(string)
 		}
@@ -115,7 +115,7 @@ func TestABatchOfMoreBooksThanOneCallTakesIsDecidedWhole(t *testing.T) {
 		var logs bytes.Buffer
 		s := newService(t, ctx, rdb, &logs)
 		calls := countCalls(t, rdb, scripts.Lend, scripts.Return)
-		for action, apply := range map[Action]func(context.Context, []stream.Entry) ([]stream.Rejection, error){Request: s.Lend, Return: s.Return} {
+		for action, apply := range map[Action]func(context.Context, []worker.Entry) ([]worker.Rejection, error){Request: s.Lend, Return: s.Return} {
 			logs.Reset()
 			inbox := s.keys.Requests()
 			if action == Return {
@@ -248,7 +248,7 @@ func TestABatchRingsForEachAskerItsOwnReceipt(t *testing.T) {
 		}
 		for round, inbox := range []struct {
 			key    string
-			decide func(context.Context, []stream.Entry) ([]stream.Rejection, error)
+			decide func(context.Context, []worker.Entry) ([]worker.Rejection, error)
 		}{{s.keys.Requests(), s.Lend}, {s.keys.Returns(), s.Return}} {
 			var entries [][]any
 			for n := range 4 {
@@ -277,7 +277,7 @@ func TestABatchWithoutOneGoodEntryIsRejectedWhole(t *testing.T) {
 	each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := deadline(t)
 		s := newService(t, ctx, rdb, &bytes.Buffer{})
-		for inbox, apply := range map[string]func(context.Context, []stream.Entry) ([]stream.Rejection, error){
+		for inbox, apply := range map[string]func(context.Context, []worker.Entry) ([]worker.Rejection, error){
 			s.keys.Requests(): s.Lend, s.keys.Returns(): s.Return, s.keys.Deliveries(): s.Deliver,
 		} {
 			rejections, err := apply(ctx, s.receive(t, ctx, inbox, []any{"odd", "1"}, []any{"odd", "2"}))
@@ -402,7 +402,7 @@ func TestEntriesReadUnderAFormerTokenAreFencedOff(t *testing.T) {
 		ctx := deadline(t)
 		s := newService(t, ctx, rdb, &bytes.Buffer{})
 		order := Order{ID: "r1", Action: Request, User: "ann", Books: []string{"geb"}}
-		batches := map[string][]stream.Entry{
+		batches := map[string][]worker.Entry{
 			s.keys.Requests():   s.receive(t, ctx, s.keys.Requests(), order.values("")),
 			s.keys.Returns():    s.receive(t, ctx, s.keys.Returns(), order.values("")),
 			s.keys.Deliveries(): s.receive(t, ctx, s.keys.Deliveries(), orders("r1", "geb")),
@@ -414,10 +414,10 @@ func TestEntriesReadUnderAFormerTokenAreFencedOff(t *testing.T) {
 		if err := s.config.Instance.Keep(ctx); err != nil {
 			t.Fatal(err)
 		}
-		for inbox, apply := range map[string]func(context.Context, []stream.Entry) ([]stream.Rejection, error){
+		for inbox, apply := range map[string]func(context.Context, []worker.Entry) ([]worker.Rejection, error){
 			s.keys.Requests(): s.Lend, s.keys.Returns(): s.Return, s.keys.Deliveries(): s.Deliver,
 		} {
-			if _, err := apply(ctx, batches[inbox]); library.KindOf(err) != library.Fenced {
+			if _, err := apply(ctx, batches[inbox]); redisconn.KindOf(err) != redisconn.Fenced {
 				t.Errorf("%s: %v, want an error of kind Fenced", inbox, err)
 			}
 		}
@@ -431,7 +431,7 @@ func TestEntriesReadUnderAFormerTokenAreFencedOff(t *testing.T) {
 }
 
 func TestTheInboxesOfTheServiceAreReadAheadInBatches(t *testing.T) {
-	s := NewService(Config{Config: stream.Config{Keys: names}})
+	s := NewService(Config{Config: worker.Config{Keys: names}})
 	type inbox struct {
 		Service, Stream string
 		Batch, Batches  int64

@@ -1,4 +1,3 @@
-// Package library holds the words both services and both programs share: what
-// a name may be, which keys lie between the services, how to reach Redis, and
-// which of its errors pass by themselves.
+// Package library holds the words that the services and the programs share: what a
+// name may be, and which keys lie between the services. It knows nothing of Redis.
 package library

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"example.com/library/internal/redistest"
-	"example.com/library/library"
+	"example.com/library/redisconn"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -55,7 +55,7 @@ func TestBothServersGiveTheSameAnswersAndStatesThroughoutAHistory(t *testing.T) 
 				for _, word := range words.FindAllString(got[0].Reply, -1) {
 					seen[word] = true
 				}
-				if got[0].Kind == library.Fenced {
+				if got[0].Kind == redisconn.Fenced {
 					seen["fenced"] = true
 				}
 			}
@@ -88,7 +88,7 @@ type side struct {
 // servers.
 type outcome struct {
 	Reply string
-	Kind  library.Kind
+	Kind  redisconn.Kind
 	Rings []string
 	State state
 }
@@ -102,8 +102,8 @@ func (s *side) play(t *testing.T, which int, step step) outcome {
 	if errors.Is(err, redis.Nil) {
 		err = nil
 	}
-	kind := library.KindOf(err)
-	if err != nil && kind == library.Unexpected {
+	kind := redisconn.KindOf(err)
+	if err != nil && kind == redisconn.Unexpected {
 		t.Fatalf("side %d: %v", which, err)
 	}
 	all := s.state(t, span{})

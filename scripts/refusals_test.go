@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"example.com/library/internal/redistest"
-	"example.com/library/library"
+	"example.com/library/redisconn"
 )
 
 // TestAServerThatTakesNoWritesIsAFaultThatPassesAndChangesNothing has the server
@@ -100,7 +100,7 @@ func TestAServerThatTakesNoWritesIsAFaultThatPassesAndChangesNothing(t *testing.
 				}
 				if err == nil || !strings.HasPrefix(err.Error(), refusal.code+" ") {
 					t.Errorf("the script answered %v, %v; want %s", reply, err, refusal.code)
-				} else if kind := library.KindOf(err); kind != library.Passing {
+				} else if kind := redisconn.KindOf(err); kind != redisconn.Passing {
 					t.Errorf("%v is of kind %v, want Passing", err, kind)
 				}
 				b.wantUntouched(t, before, example.rings)

@@ -10,8 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"example.com/library/library"
-
+	"example.com/library/redisconn"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/redis/go-redis/v9"
@@ -140,7 +139,7 @@ func TestAPermissionThatIsMissingIsAFaultBeforeAnythingIsWritten(t *testing.T) {
 			from := b.now(t)
 			reply, err := example.script.Run(t.Context(), reader, example.keys, example.args...).Result()
 			if err != nil {
-				if kind := library.KindOf(err); kind != library.Refused {
+				if kind := redisconn.KindOf(err); kind != redisconn.Refused {
 					t.Errorf("%v: the script answered %v, which is of kind %v, want Refused", rules, err, kind)
 				}
 				b.wantUntouched(t, before, example.rings)

@@ -54,7 +54,7 @@
 //
 //   - It dies before its script, on its walk through the shelves, say: the book is
 //     still there, and the entry stays pending for its name. When its lock has ended,
-//     another instance takes the entry over, see package stream, and walks itself.
+//     another instance takes the entry over, see package worker, and walks itself.
 //   - It dies during the script or after it: Redis finishes what it has begun. The
 //     book is out, the delivery is appended, the entry acknowledged, all of it.
 //   - It is paused for so long that its lock ends, or another process takes its

@@ -10,14 +10,14 @@ import (
 
 	"example.com/library/library"
 	"example.com/library/scripts"
-	"example.com/library/stream"
+	"example.com/library/worker"
 
 	"github.com/redis/go-redis/v9"
 )
 
 // Config says how a service keeps the shelves.
 type Config struct {
-	stream.Config
+	worker.Config
 	// FetchTime is how long an instance takes to fetch one book, 0 to 10 min. While
 	// it walks it does not fetch another. Default: 0.
 	FetchTime time.Duration
@@ -36,38 +36,38 @@ func NewService(config Config) *Service {
 
 // Prepare makes the streams the service reads or appends to, where they are missing.
 func (s *Service) Prepare(ctx context.Context) error {
-	return stream.EnsureAll(ctx, s.config.Redis, s.config.Keys)
+	return worker.EnsureAll(ctx, s.config.Redis, s.config.Keys)
 }
 
 // Inboxes are the streams the service reads, and what it does with them.
-func (s *Service) Inboxes() []stream.Inbox {
-	inbox := func(key string, handle func(context.Context, []stream.Entry) ([]stream.Rejection, error)) stream.Inbox {
-		return stream.Inbox{
-			Service: library.Shelving, Stream: key, Batch: stream.ParcelsBatch, Batches: 4,
-			Prepare: s.Prepare, Handle: handle, Reject: stream.Reject,
+func (s *Service) Inboxes() []worker.Inbox {
+	inbox := func(key string, handle func(context.Context, []worker.Entry) ([]worker.Rejection, error)) worker.Inbox {
+		return worker.Inbox{
+			Service: library.Shelving, Stream: key, Batch: worker.ParcelsBatch, Batches: 4,
+			Prepare: s.Prepare, Handle: handle, Reject: worker.Reject,
 		}
 	}
 	fetches, stores := inbox(s.keys.Fetches(), s.Fetch), inbox(s.keys.Stores(), s.Store)
 	if s.config.FetchTime > 0 {
 		// An instance must not hold orders that another could walk for meanwhile.
 		fetches.Batch, fetches.Batches = 1, 1
-		fetches.Pace = func(entry stream.Entry) time.Duration {
+		fetches.Pace = func(entry worker.Entry) time.Duration {
 			var walk time.Duration // an entry that is no order is not walked for
-			parcels, _ := stream.ReadParcels([]stream.Entry{entry}, stream.ReadOrders)
+			parcels, _ := worker.ReadParcels([]worker.Entry{entry}, worker.ReadOrders)
 			for _, parcel := range parcels {
 				walk += s.config.FetchTime * time.Duration(len(parcel.Orders))
 			}
 			return walk
 		}
 	}
-	return []stream.Inbox{fetches, stores}
+	return []worker.Inbox{fetches, stores}
 }
 
 // Fetch takes a batch of ordered books off the shelves, see fetch.lua. It
 // returns the entries that cannot be understood or applied.
-func (s *Service) Fetch(ctx context.Context, batch []stream.Entry) ([]stream.Rejection, error) {
-	return s.apply(ctx, batch, stream.ReadOrders, scripts.Fetch, s.keys.Fetches(), "the book is awaited by another request already",
-		func(parcel stream.Parcel) []any {
+func (s *Service) Fetch(ctx context.Context, batch []worker.Entry) ([]worker.Rejection, error) {
+	return s.apply(ctx, batch, worker.ReadOrders, scripts.Fetch, s.keys.Fetches(), "the book is awaited by another request already",
+		func(parcel worker.Parcel) []any {
 			pairs, args := make([][2]string, len(parcel.Orders)), []any{nil}
 			for i, order := range parcel.Orders {
 				pairs[i] = [2]string{order.Request, order.Book}
@@ -80,9 +80,9 @@ func (s *Service) Fetch(ctx context.Context, batch []stream.Entry) ([]stream.Rej
 
 // Store puts a batch of books on the shelves, see store.lua. It returns the
 // entries that cannot be understood or applied.
-func (s *Service) Store(ctx context.Context, batch []stream.Entry) ([]stream.Rejection, error) {
-	return s.apply(ctx, batch, stream.ReadBooks, scripts.Store, s.keys.Stores(), "the book is on the shelves already",
-		func(parcel stream.Parcel) []any {
+func (s *Service) Store(ctx context.Context, batch []worker.Entry) ([]worker.Rejection, error) {
+	return s.apply(ctx, batch, worker.ReadBooks, scripts.Store, s.keys.Stores(), "the book is on the shelves already",
+		func(parcel worker.Parcel) []any {
 			books, args := make([]string, len(parcel.Orders)), []any{nil}
 			for i, order := range parcel.Orders {
 				books[i] = order.Book
@@ -96,10 +96,10 @@ func (s *Service) Store(ctx context.Context, batch []stream.Entry) ([]stream.Rej
 // apply reads a batch's parcels and has a script apply them. arguments are the
 // script's own for a parcel, after its entry id and number of books; conflict is
 // why a book is set aside.
-func (s *Service) apply(ctx context.Context, batch []stream.Entry, read func(stream.Entry) ([]stream.Order, error), script *redis.Script,
-	inbox, conflict string, arguments func(stream.Parcel) []any) ([]stream.Rejection, error) {
-	parcels, rejections := stream.ReadParcels(batch, read)
-	for call := range stream.Calls(parcels) {
+func (s *Service) apply(ctx context.Context, batch []worker.Entry, read func(worker.Entry) ([]worker.Order, error), script *redis.Script,
+	inbox, conflict string, arguments func(worker.Parcel) []any) ([]worker.Rejection, error) {
+	parcels, rejections := worker.ReadParcels(batch, read)
+	for call := range worker.Calls(parcels) {
 		keys := []string{s.config.Instance.Key(), inbox, s.keys.away(), s.keys.awaited(), s.keys.Deliveries(), s.keys.Events()}
 		args := []any{batch[0].Token, s.config.Instance.Name(), library.Shelving, s.config.LogMax}
 		for _, parcel := range call {
@@ -115,7 +115,7 @@ func (s *Service) apply(ctx context.Context, batch []stream.Entry, read func(str
 		for _, parcel := range call {
 			count := len(parcel.Orders)
 			if words[0] == "conflict" {
-				rejections = append(rejections, stream.Reject(parcel.Entry, conflict))
+				rejections = append(rejections, worker.Reject(parcel.Entry, conflict))
 			} else {
 				parcel.Log(s.config.Log, words[:count], nil)
 			}

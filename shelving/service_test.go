@@ -10,11 +10,11 @@ import (
 	"testing"
 	"time"
 
-	"example.com/library/instance"
 	"example.com/library/internal/redistest"
 	"example.com/library/library"
+	"example.com/library/redisconn"
 	"example.com/library/scripts"
-	"example.com/library/stream"
+	"example.com/library/worker"
 
 	"github.com/charmbracelet/log"
 	"github.com/google/go-cmp/cmp"
@@ -36,12 +36,12 @@ func deadline(t *testing.T) context.Context {
 func newService(t *testing.T, ctx context.Context, rdb *redis.Client, logs *bytes.Buffer) *Service {
 	t.Helper()
 	logger := log.New(logs)
-	i, err := instance.Take(ctx, rdb, instance.Config{Keys: names, Name: "worker1", TTL: 10 * time.Second, Log: logger})
+	i, err := worker.Take(ctx, rdb, worker.LockConfig{Keys: names, Name: "worker1", TTL: 10 * time.Second, Log: logger})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := NewService(Config{Config: stream.Config{
-		Redis: rdb, Keys: names, Instance: i, Outage: library.NewOutage(logger), Log: logger, LogMax: 1000, ReceiptTTL: time.Hour,
+	s := NewService(Config{Config: worker.Config{
+		Redis: rdb, Keys: names, Instance: i, Outage: redisconn.NewOutage(logger), Log: logger, LogMax: 1000, ReceiptTTL: time.Hour,
 	}})
 	if err := s.Prepare(ctx); err != nil {
 		t.Fatal(err)
@@ -50,7 +50,7 @@ func newService(t *testing.T, ctx context.Context, rdb *redis.Client, logs *byte
 }
 
 // receive appends entries to an inbox, reads them for the service and returns them.
-func (s *Service) receive(t *testing.T, ctx context.Context, inbox string, entries ...map[string]string) []stream.Entry {
+func (s *Service) receive(t *testing.T, ctx context.Context, inbox string, entries ...map[string]string) []worker.Entry {
 	t.Helper()
 	rdb := s.config.Redis
 	for _, fields := range entries {
@@ -71,9 +71,9 @@ func (s *Service) receive(t *testing.T, ctx context.Context, inbox string, entri
 	if err != nil {
 		t.Fatal(err)
 	}
-	var batch []stream.Entry
+	var batch []worker.Entry
 	for _, message := range streams[0].Messages {
-		entry := stream.Entry{ID: message.ID, Fields: map[string]string{}, Deliveries: 1, Token: s.config.Instance.Token()}
+		entry := worker.Entry{ID: message.ID, Fields: map[string]string{}, Deliveries: 1, Token: s.config.Instance.Token()}
 		for name, value := range message.Values {
 			entry.Fields[name] = value.(string)
 		}
@@ -152,7 +152,7 @@ func entriesOf(ctx context.Context, rdb *redis.Client, key string) []map[string]
 	return entries
 }
 
-func reasons(rejections []stream.Rejection) map[string]string {
+func reasons(rejections []worker.Rejection) map[string]string {
 	reasons := map[string]string{}
 	for _, rejection := range rejections {
 		reasons[rejection.Entry.ID] = rejection.Reason
@@ -219,7 +219,7 @@ func TestBooksOfOneEntryGoTheirOwnWays(t *testing.T) {
 		s := newService(t, ctx, rdb, &logs)
 		const odd = `<a "b" \>`
 
-		fetch := func(entries ...map[string]string) []stream.Rejection {
+		fetch := func(entries ...map[string]string) []worker.Rejection {
 			t.Helper()
 			rejections, err := s.Fetch(ctx, s.receive(t, ctx, names.Fetches(), entries...))
 			if err != nil {
@@ -227,7 +227,7 @@ func TestBooksOfOneEntryGoTheirOwnWays(t *testing.T) {
 			}
 			return rejections
 		}
-		store := func(entries ...map[string]string) []stream.Rejection {
+		store := func(entries ...map[string]string) []worker.Rejection {
 			t.Helper()
 			rejections, err := s.Store(ctx, s.receive(t, ctx, names.Stores(), entries...))
 			if err != nil {
@@ -419,10 +419,10 @@ func TestEntriesReadUnderAFormerTokenAreFencedOff(t *testing.T) {
 		if err := s.config.Instance.Keep(ctx); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Fetch(ctx, fetches); library.KindOf(err) != library.Fenced || !strings.Contains(err.Error(), names.Fetches()) {
+		if _, err := s.Fetch(ctx, fetches); redisconn.KindOf(err) != redisconn.Fenced || !strings.Contains(err.Error(), names.Fetches()) {
 			t.Errorf("Fetch = %v, want an error of kind Fenced", err)
 		}
-		if _, err := s.Store(ctx, stores); library.KindOf(err) != library.Fenced || !strings.Contains(err.Error(), names.Stores()) {
+		if _, err := s.Store(ctx, stores); redisconn.KindOf(err) != redisconn.Fenced || !strings.Contains(err.Error(), names.Stores()) {
 			t.Errorf("Store = %v, want an error of kind Fenced", err)
 		}
 		wantShelves(t, ctx, rdb, nil, nil)
@@ -444,7 +444,7 @@ func TestTheInboxesOfTheServiceAreReadAheadInBatches(t *testing.T) {
 			{library.Shelving, names.Fetches(), 1, 1, true}, {library.Shelving, names.Stores(), 32, 4, false},
 		},
 	} {
-		s := NewService(Config{Config: stream.Config{Keys: names}, FetchTime: fetchTime})
+		s := NewService(Config{Config: worker.Config{Keys: names}, FetchTime: fetchTime})
 		var got []inbox
 		for _, i := range s.Inboxes() {
 			got = append(got, inbox{i.Service, i.Stream, i.Batch, int64(i.Batches), i.Pace != nil})
@@ -456,19 +456,19 @@ func TestTheInboxesOfTheServiceAreReadAheadInBatches(t *testing.T) {
 }
 
 func TestAnInstanceWalksForEachBook(t *testing.T) {
-	pace := NewService(Config{Config: stream.Config{Keys: names}, FetchTime: 2 * time.Second}).Inboxes()[0].Pace
+	pace := NewService(Config{Config: worker.Config{Keys: names}, FetchTime: 2 * time.Second}).Inboxes()[0].Pace
 	for want, fields := range map[time.Duration]map[string]string{
 		2 * time.Second: toFetch("r1", "geb"),
 		6 * time.Second: toFetch("r1", "geb", "r1", "alice", "r2", "cities"),
 	} {
-		if got := pace(stream.Entry{Fields: fields}); got != want {
+		if got := pace(worker.Entry{Fields: fields}); got != want {
 			t.Errorf("the walk for %v takes %v, want %v", fields, got, want)
 		}
 	}
 }
 
 func TestAnEntryThatIsNoOrderIsNotWalkedFor(t *testing.T) {
-	pace := NewService(Config{Config: stream.Config{Keys: names}, FetchTime: 2 * time.Second}).Inboxes()[0].Pace
+	pace := NewService(Config{Config: worker.Config{Keys: names}, FetchTime: 2 * time.Second}).Inboxes()[0].Pace
 	var many []string
 	for i := range library.BooksMax + 1 {
 		many = append(many, "r1", fmt.Sprint("book ", i))
@@ -481,7 +481,7 @@ func TestAnEntryThatIsNoOrderIsNotWalkedFor(t *testing.T) {
 		"more than may be":   toFetch(many...),
 		"a book to put away": toStore("geb"),
 	} {
-		if got := pace(stream.Entry{Fields: fields}); got != 0 {
+		if got := pace(worker.Entry{Fields: fields}); got != 0 {
 			t.Errorf("%s: the walk takes %v, want no time", title, got)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"example.com/library/internal/cli"
 	"example.com/library/lending"
 	"example.com/library/library"
+	"example.com/library/redisconn"
 
 	"github.com/redis/go-redis/v9"
 	urfave "github.com/urfave/cli/v2"
@@ -171,7 +172,7 @@ func notKnown(c *urfave.Context, order lending.Order, err error) error {
 			return err
 		}
 	}
-	if errors.Is(err, library.ErrUnconfirmed) {
+	if errors.Is(err, redisconn.ErrUnconfirmed) {
 		return &cli.ExitError{Code: cli.ExitUnknown, Err: fmt.Errorf(
 			"%s: %s %s has an answer, but too few replicas have confirmed it; %s", why(c), order.Action, order.ID, sureOf(c, order.ID))}
 	}
@@ -190,19 +191,19 @@ func waitForServer(ctx context.Context, rdb redis.UniversalClient, keys library.
 	defer cancel()
 	var last error
 	for {
-		err := library.Ping(ctx, rdb, keys)
+		err := redisconn.Ping(ctx, rdb, keys)
 		if err == nil {
 			return nil
 		}
-		if library.KindOf(err) != library.Passing {
-			return fmt.Errorf("connect to %s: %w", library.Where(rdb), err)
+		if redisconn.KindOf(err) != redisconn.Passing {
+			return fmt.Errorf("connect to %s: %w", redisconn.Where(rdb), err)
 		}
 		if last == nil || ctx.Err() == nil {
 			last = err
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w at %s: %w; nothing was sent; is it running? --address says where to look", cli.ErrNoServer, library.Where(rdb), last)
+			return fmt.Errorf("%w at %s: %w; nothing was sent; is it running? --address says where to look", cli.ErrNoServer, redisconn.Where(rdb), last)
 		case <-time.After(100 * time.Millisecond):
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"example.com/library/internal/cli"
 	"example.com/library/lending"
 	"example.com/library/library"
+	"example.com/library/redisconn"
 
 	urfave "github.com/urfave/cli/v2"
 )
@@ -43,7 +44,7 @@ func lookUpReceipt(c *urfave.Context) error {
 		if (errors.Is(err, lending.ErrNoReceipt) || errors.Is(err, lending.ErrUnknown)) && c.Bool("wait") {
 			receipt, err = desk.Wait(ctx, id)
 		}
-		if errors.Is(err, library.ErrUnconfirmed) {
+		if errors.Is(err, redisconn.ErrUnconfirmed) {
 			return &cli.ExitError{Code: cli.ExitUnknown, Err: fmt.Errorf(
 				"%s: there is a receipt, but too few replicas have confirmed it; %s", id, sureOf(c, id))}
 		}

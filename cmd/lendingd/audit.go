@@ -9,6 +9,7 @@ import (
 	"example.com/library/audit"
 	"example.com/library/internal/cli"
 	"example.com/library/library"
+	"example.com/library/redisconn"
 
 	urfave "github.com/urfave/cli/v2"
 )
@@ -91,7 +92,7 @@ func eachReport(c *urfave.Context, done string, report func(audit.Config) (*audi
 		report, err := report(audit.Config{Redis: connection.Redis, Keys: connection.Keys, LoansMax: c.Int("limit")})
 		switch {
 		case err != nil:
-			err = fmt.Errorf("%s library %q on %s: %w", c.Command.Name, connection.Keys.Library, library.Where(connection.Redis), err)
+			err = fmt.Errorf("%s library %q on %s: %w", c.Command.Name, connection.Keys.Library, redisconn.Where(connection.Redis), err)
 		case c.Bool("json"):
 			err = cli.WriteJSON(c.App.Writer, report)
 		default:

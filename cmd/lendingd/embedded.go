@@ -11,6 +11,7 @@ import (
 
 	"example.com/library/internal/cli"
 	"example.com/library/library"
+	"example.com/library/redisconn"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
@@ -24,7 +25,7 @@ func serveEmbedded(c *urfave.Context, connection cli.Connection) (stop func(), e
 	client, ok := connection.Redis.(*redis.Client)
 	addresses := 0
 	for _, text := range c.StringSlice("address") {
-		addresses += len(library.SplitAddresses(text))
+		addresses += len(redisconn.SplitAddresses(text))
 	}
 	if !ok || addresses > 1 {
 		return nil, cli.UsageError{Message: "an embedded server is one server: give one address and no --cluster, or leave --embedded out"}

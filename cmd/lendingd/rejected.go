@@ -13,7 +13,7 @@ import (
 	"example.com/library/internal/cli"
 	"example.com/library/lending"
 	"example.com/library/library"
-	"example.com/library/stream"
+	"example.com/library/worker"
 
 	urfave "github.com/urfave/cli/v2"
 )
@@ -54,7 +54,7 @@ func listRejected(c *urfave.Context) error {
 	}
 	count := 0
 	for _, service := range []string{library.Lending, library.Shelving} {
-		err := stream.EachRejected(c.Context, rdb, keys, service, func(entry stream.RejectedEntry) error {
+		err := worker.EachRejected(c.Context, rdb, keys, service, func(entry worker.RejectedEntry) error {
 			count++
 			return write(c.App.Writer, entry)
 		})
@@ -69,7 +69,7 @@ func listRejected(c *urfave.Context) error {
 }
 
 // writeRejected shows an entry in one line. Its fields may hold anything.
-func writeRejected(w io.Writer, entry stream.RejectedEntry) error {
+func writeRejected(w io.Writer, entry worker.RejectedEntry) error {
 	_, inbox, _ := strings.Cut(entry.Stream, ":")
 	words := []string{entry.ID + " ", library.Plain(inbox), library.Plain(entry.Entry) + ":", library.Plain(entry.Reason)}
 	if len(entry.Fields) == 0 {
@@ -83,7 +83,7 @@ func writeRejected(w io.Writer, entry stream.RejectedEntry) error {
 }
 
 // encodeRejected shows an entry as one JSON object, what does not print escaped.
-func encodeRejected(w io.Writer, entry stream.RejectedEntry) error {
+func encodeRejected(w io.Writer, entry worker.RejectedEntry) error {
 	plain := make(map[string]string, len(entry.Fields))
 	for name, value := range entry.Fields {
 		plain[library.Plain(name)] = library.Plain(value)
@@ -133,7 +133,7 @@ func retryRejected(c *urfave.Context) error {
 	}
 	switch len(found) {
 	case 0:
-		return fmt.Errorf("%w: %s; lendingd rejected lists them", stream.ErrNotRejected, names[0])
+		return fmt.Errorf("%w: %s; lendingd rejected lists them", worker.ErrNotRejected, names[0])
 	case 2:
 		return errors.New("both services have set an entry with this id aside; say which with --service")
 	}

@@ -8,12 +8,12 @@ import (
 	"strings"
 	"time"
 
-	"example.com/library/instance"
 	"example.com/library/internal/cli"
 	"example.com/library/lending"
 	"example.com/library/library"
+	"example.com/library/redisconn"
 	"example.com/library/shelving"
-	"example.com/library/stream"
+	"example.com/library/worker"
 
 	"github.com/charmbracelet/log"
 	"github.com/redis/go-redis/v9"
@@ -87,7 +87,7 @@ func newRunners(c *urfave.Context, logger *log.Logger) ([]*runner, error) {
 
 func newRunner(c *urfave.Context, connection cli.Connection, services []string, logger *log.Logger, several bool) *runner {
 	r := &runner{
-		Config: stream.Config{
+		Config: worker.Config{
 			Redis: connection.Redis, Keys: connection.Keys, Log: logger,
 			LogMax: c.Int64("log-keep"), ReceiptTTL: c.Duration("receipt-keep"),
 		},
@@ -98,14 +98,14 @@ func newRunner(c *urfave.Context, connection cli.Connection, services []string, 
 	if several {
 		r.Log = r.Log.With("library", r.Keys.Library)
 	}
-	r.Outage = library.NewOutage(r.Log)
+	r.Outage = redisconn.NewOutage(r.Log)
 	return r
 }
 
 // A runner is an instance in one library, and the services it runs there. What it
 // does as an instance, it does by the first service's client.
 type runner struct {
-	stream.Config
+	worker.Config
 	services []string
 	clients  map[string]redis.UniversalClient // of each service
 	several  bool                             // the process serves other libraries too
@@ -118,7 +118,7 @@ func (r *runner) close() {
 }
 
 // configOf is what a service works with.
-func (r *runner) configOf(service string) stream.Config {
+func (r *runner) configOf(service string) worker.Config {
 	config := r.Config
 	config.Redis = r.clients[service]
 	return config
@@ -127,13 +127,13 @@ func (r *runner) configOf(service string) stream.Config {
 // A service is what an instance can run.
 type service interface {
 	Prepare(ctx context.Context) error
-	Inboxes() []stream.Inbox
+	Inboxes() []worker.Inbox
 }
 
 func (r *runner) run(ctx context.Context, c *urfave.Context, name string) error {
-	var server library.Server
+	var server redisconn.Server
 	err := r.insist(ctx, func() (err error) {
-		server, err = library.Inspect(ctx, r.Redis, r.Keys)
+		server, err = redisconn.Inspect(ctx, r.Redis, r.Keys)
 		return err
 	})
 	if err != nil {
@@ -142,13 +142,13 @@ func (r *runner) run(ctx context.Context, c *urfave.Context, name string) error 
 	warnOfServer(r.Log, server)
 	token, since := rand.Text(), time.Now()
 	err = r.insist(ctx, func() (err error) {
-		r.Instance, err = instance.Take(ctx, r.Redis, instance.Config{
+		r.Instance, err = worker.Take(ctx, r.Redis, worker.LockConfig{
 			Keys: r.Keys, Name: name, TTL: c.Duration("lock-ttl"), Services: r.services,
 			Token: token, Since: since, Force: c.Bool("force"), Log: r.Log,
 		})
 		return err
 	})
-	if errors.Is(err, instance.ErrHeld) {
+	if errors.Is(err, worker.ErrHeld) {
 		return fmt.Errorf("%sinstance %q: %w; choose another name, or take this one over: lendingd --force %s", r.which(), name, err, name)
 	}
 	if err != nil {
@@ -156,7 +156,7 @@ func (r *runner) run(ctx context.Context, c *urfave.Context, name string) error 
 	}
 	defer r.leave()
 
-	var inboxes []stream.Inbox
+	var inboxes []worker.Inbox
 	for _, service := range r.build(c) {
 		if err := r.insist(ctx, func() error { return service.Prepare(ctx) }); err != nil {
 			return r.explain("prepare the streams", err)
@@ -167,7 +167,7 @@ func (r *runner) run(ctx context.Context, c *urfave.Context, name string) error 
 	if !r.several {
 		told = append(told, "library", r.Keys.Library)
 	}
-	r.Log.Info("serving", append(told, "redis", library.Standing(ctx, r.Redis, r.Keys))...)
+	r.Log.Info("serving", append(told, "redis", redisconn.Standing(ctx, r.Redis, r.Keys))...)
 
 	defer context.AfterFunc(ctx, func() {
 		r.Log.Info("stopping when the batch in hand is finished; a second signal stops at once", "instance", name)
@@ -175,7 +175,7 @@ func (r *runner) run(ctx context.Context, c *urfave.Context, name string) error 
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error { return r.Instance.Run(groupCtx, r.Outage) })
 	for _, inbox := range inboxes {
-		group.Go(func() error { return stream.Run(groupCtx, r.configOf(inbox.Service), inbox) })
+		group.Go(func() error { return worker.Run(groupCtx, r.configOf(inbox.Service), inbox) })
 	}
 	if err := group.Wait(); err != nil {
 		return r.explain("serve as "+name, err)
@@ -201,10 +201,10 @@ func (r *runner) build(c *urfave.Context) []service {
 
 // insist takes a step until Redis has answered it, or ctx is done.
 func (r *runner) insist(ctx context.Context, step func() error) error {
-	waits := library.NewBackoff()
+	waits := redisconn.NewBackoff()
 	for {
 		err := step()
-		if err == nil || library.KindOf(err) != library.Passing || ctx.Err() != nil {
+		if err == nil || redisconn.KindOf(err) != redisconn.Passing || ctx.Err() != nil {
 			if err == nil {
 				r.Outage.Over("start")
 			}
@@ -224,7 +224,7 @@ func (r *runner) explain(tried string, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
-	return fmt.Errorf("%s%s on %s: %w", r.which(), tried, library.Where(r.Redis), err)
+	return fmt.Errorf("%s%s on %s: %w", r.which(), tried, redisconn.Where(r.Redis), err)
 }
 
 // which begins an error where it would not be known which library it is about.
@@ -246,13 +246,13 @@ func (r *runner) leave() {
 	for _, service := range r.services {
 		for _, inbox := range r.Keys.Inboxes(service) {
 			// What is left in the group is removed by the next sweep of another instance.
-			_ = stream.Retire(ctx, r.clients[service], r.Keys, inbox, service, r.Instance.Name())
+			_ = worker.Retire(ctx, r.clients[service], r.Keys, inbox, service, r.Instance.Name())
 		}
 	}
 }
 
 // warnOfServer says what the server promises, and what it may lose.
-func warnOfServer(logger *log.Logger, server library.Server) {
+func warnOfServer(logger *log.Logger, server redisconn.Server) {
 	switch {
 	case server.Embedded():
 		logger.Warn("this library lives in memory only: nothing is kept when its server stops")

@@ -12,12 +12,12 @@ import (
 	"time"
 
 	"example.com/library/acl"
-	"example.com/library/instance"
 	"example.com/library/internal/cli"
 	"example.com/library/lending"
 	"example.com/library/library"
+	"example.com/library/redisconn"
 	"example.com/library/shelving"
-	"example.com/library/stream"
+	"example.com/library/worker"
 
 	"github.com/redis/go-redis/v9"
 	urfave "github.com/urfave/cli/v2"
@@ -40,7 +40,7 @@ type status struct {
 	Library   string          `json:"library"`
 	Redis     string          `json:"redis"`
 	Instances []runningOwner  `json:"instances"`
-	Streams   []stream.State  `json:"streams"`
+	Streams   []worker.State  `json:"streams"`
 	Lending   lending.Counts  `json:"lending"`
 	Shelving  shelving.Counts `json:"shelving"`
 	// Rejected is how many entries each service set aside.
@@ -49,7 +49,7 @@ type status struct {
 
 type runningOwner struct {
 	Name string `json:"name"`
-	instance.Owner
+	worker.Owner
 }
 
 func showStatus(c *urfave.Context) error {
@@ -66,7 +66,7 @@ func showStatus(c *urfave.Context) error {
 		status, err := lookAround(c.Context, connection.Redis, connection.Keys)
 		switch {
 		case err != nil:
-			err = fmt.Errorf("look at library %q on %s: %w", connection.Keys.Library, library.Where(connection.Redis), err)
+			err = fmt.Errorf("look at library %q on %s: %w", connection.Keys.Library, redisconn.Where(connection.Redis), err)
 		case c.String("output") == "json":
 			err = cli.WriteJSON(c.App.Writer, status)
 		default:
@@ -84,11 +84,11 @@ func showStatus(c *urfave.Context) error {
 }
 
 func lookAround(ctx context.Context, rdb redis.UniversalClient, keys library.Keys) (*status, error) {
-	status := &status{Library: keys.Library, Redis: library.Standing(ctx, rdb, keys), Instances: []runningOwner{}, Rejected: map[string]int64{}}
+	status := &status{Library: keys.Library, Redis: redisconn.Standing(ctx, rdb, keys), Instances: []runningOwner{}, Rejected: map[string]int64{}}
 	var names []string
 	for _, service := range []string{library.Lending, library.Shelving} {
 		for _, inbox := range keys.Inboxes(service) {
-			state, err := stream.Look(ctx, rdb, inbox, service)
+			state, err := worker.Look(ctx, rdb, inbox, service)
 			if err != nil {
 				return nil, err
 			}
@@ -110,7 +110,7 @@ func lookAround(ctx context.Context, rdb redis.UniversalClient, keys library.Key
 		if err != nil {
 			return nil, err
 		}
-		owner, err := instance.ReadOwner(value)
+		owner, err := worker.ReadOwner(value)
 		if err != nil {
 			owner.Host = "unknown" // somebody set the lock by hand
 		}

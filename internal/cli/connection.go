@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"example.com/library/library"
+	"example.com/library/redisconn"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/urfave/cli/v2"
@@ -36,7 +37,7 @@ func serverFlags() []cli.Flag {
 		&cli.StringSliceFlag{
 			Name: "address", Aliases: []string{"a"}, EnvVars: []string{"LENDING_ADDRESS"}, Category: "Connection",
 			Usage:       "Redis at `ADDRESS`: redis://, rediss:// or unix:// URL, host:port, or a socket's path; with commas, or repeated, several servers",
-			DefaultText: library.DefaultAddress, KeepSpace: true,
+			DefaultText: redisconn.DefaultAddress, KeepSpace: true,
 		},
 		&cli.BoolFlag{Name: "cluster", DisableDefaultText: true, EnvVars: []string{"LENDING_CLUSTER"}, Category: "Connection", Usage: "the servers are nodes of one Redis Cluster; without it, a library's name chooses the one that has it"},
 		&cli.IntFlag{Name: "db", EnvVars: []string{"LENDING_DB"}, Category: "Connection", Usage: "database `NUMBER`", DefaultText: "the address's, or 0"},
@@ -71,7 +72,7 @@ type Connection struct {
 // Connect makes the client that the connection flags describe, and the keys of
 // the library they name. It does not dial yet. role is the user of lendingd acl that
 // may do what the command is about to; with --password-dir it connects as that user.
-// Its error wraps library.ErrAddress or library.ErrName, or is a UsageError, or says
+// Its error wraps redisconn.ErrAddress or library.ErrName, or is a UsageError, or says
 // which file cannot be read.
 func Connect(c *cli.Context, role string) (redis.UniversalClient, library.Keys, error) {
 	connections, err := connect(c, []string{c.String("library")}, role)
@@ -112,12 +113,12 @@ func connect(c *cli.Context, names []string, role string) ([]Connection, error) 
 			return nil, err
 		}
 	}
-	options := library.Options{
+	options := redisconn.Options{
 		Cluster: c.Bool("cluster"), TLS: c.Bool("ssl"),
-		Certificates: library.Certificates{CA: c.String("ssl-ca"), Certificate: c.String("ssl-cert"), Key: c.String("ssl-key")},
+		Certificates: redisconn.Certificates{CA: c.String("ssl-ca"), Certificate: c.String("ssl-cert"), Key: c.String("ssl-key")},
 	}
 	for _, text := range c.StringSlice("address") {
-		options.Addresses = append(options.Addresses, library.SplitAddresses(text)...)
+		options.Addresses = append(options.Addresses, redisconn.SplitAddresses(text)...)
 	}
 	if c.IsSet("db") {
 		db := c.Int("db")
@@ -135,7 +136,7 @@ func connect(c *cli.Context, names []string, role string) ([]Connection, error) 
 	var connections []Connection
 	for _, name := range names {
 		options.Library = name
-		rdb, err := library.Connect(options)
+		rdb, err := redisconn.Connect(options)
 		if err != nil {
 			return nil, err
 		}

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"example.com/library/library"
+	"example.com/library/redisconn"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/urfave/cli/v2"
@@ -116,8 +117,8 @@ func Run(ctx context.Context, app *cli.App, args []string) int {
 		}
 	case isUsage(err):
 		code = ExitUsage
-	case library.KindOf(err) == library.Refused:
-		err = fmt.Errorf("%w; %s", err, library.Remedy(err))
+	case redisconn.KindOf(err) == redisconn.Refused:
+		err = fmt.Errorf("%w; %s", err, redisconn.Remedy(err))
 	}
 	fmt.Fprintf(os.Stderr, "%s: %s\n", app.Name, library.Plain(passwords.ReplaceAllString(err.Error(), "://…@")))
 	return code
@@ -125,7 +126,7 @@ func Run(ctx context.Context, app *cli.App, args []string) int {
 
 func isUsage(err error) bool {
 	var usage UsageError
-	return errors.As(err, &usage) || errors.Is(err, library.ErrName) || errors.Is(err, library.ErrAddress)
+	return errors.As(err, &usage) || errors.Is(err, library.ErrName) || errors.Is(err, redisconn.ErrAddress)
 }
 
 // refuseUsage makes what cli finds wrong with flags a UsageError.

@@ -10,13 +10,13 @@ import (
 	"testing"
 	"time"
 
-	"example.com/library/instance"
 	"example.com/library/internal/hostile"
 	"example.com/library/internal/redistest"
 	"example.com/library/lending"
 	"example.com/library/library"
+	"example.com/library/redisconn"
 	"example.com/library/shelving"
-	"example.com/library/stream"
+	"example.com/library/worker"
 
 	"github.com/charmbracelet/log"
 	"github.com/redis/go-redis/v9"
@@ -63,18 +63,18 @@ func open(f *testing.F, rdb *redis.Client) *desk {
 		kept := &lines{}
 		d.logs = append(d.logs, kept)
 		logger := log.NewWithOptions(kept, log.Options{Level: log.DebugLevel, Formatter: format})
-		held, err := instance.Take(ctx, rdb, instance.Config{Keys: names, Name: fmt.Sprint("worker", i+1), TTL: 5 * time.Minute, Log: logger})
+		held, err := worker.Take(ctx, rdb, worker.LockConfig{Keys: names, Name: fmt.Sprint("worker", i+1), TTL: 5 * time.Minute, Log: logger})
 		if err != nil {
 			f.Fatal(err)
 		}
-		config := stream.Config{Redis: rdb, Keys: names, Instance: held, Outage: library.NewOutage(logger), Log: logger, LogMax: 1_000, ReceiptTTL: time.Hour}
+		config := worker.Config{Redis: rdb, Keys: names, Instance: held, Outage: redisconn.NewOutage(logger), Log: logger, LogMax: 1_000, ReceiptTTL: time.Hour}
 		lends := lending.NewService(lending.Config{Config: config, LoansMax: 5, LoanDays: 28, FrontMax: 20})
 		shelves := shelving.NewService(shelving.Config{Config: config})
 		if err := lends.Prepare(ctx); err != nil {
 			f.Fatal(err)
 		}
 		for _, inbox := range append(lends.Inboxes(), shelves.Inboxes()...) {
-			group.Go(func() error { return stream.Run(ctx, config, inbox) })
+			group.Go(func() error { return worker.Run(ctx, config, inbox) })
 		}
 	}
 	go func() { d.ended <- group.Wait() }()
@@ -161,7 +161,7 @@ func (d *desk) send(t *testing.T, which uint8, id, user, bell, books string) {
 	for _, service := range []string{library.Lending, library.Shelving} {
 		for _, inbox := range names.Inboxes(service) {
 			for {
-				state, err := stream.Look(ctx, d.rdb, inbox, service)
+				state, err := worker.Look(ctx, d.rdb, inbox, service)
 				if err != nil {
 					t.Fatalf("%s is not empty: %+v, %v", inbox, state, err)
 				}

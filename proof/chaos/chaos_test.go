@@ -68,7 +68,7 @@ type run struct {
 	keys   library.Keys
 
 	gate    *gate
-	workers []*worker
+	workers []*slot
 	clients []*client
 	ledger  []*operation // by number
 	toll    toll

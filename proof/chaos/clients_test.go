@@ -11,7 +11,7 @@ import (
 	"example.com/library/internal/programtest"
 	"example.com/library/internal/redistest"
 	"example.com/library/lending"
-	"example.com/library/library"
+	"example.com/library/redisconn"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -107,7 +107,7 @@ func (r *run) startClients() (finish func()) {
 		users = append(users, &user{name: fmt.Sprintf("user%02d", i), holds: map[string]bool{}})
 	}
 	for i := range clientsMax {
-		rdb, err := library.Connect(library.Options{Address: lines[i%linesMax].Addr()})
+		rdb, err := redisconn.Connect(redisconn.Options{Address: lines[i%linesMax].Addr()})
 		if err != nil {
 			r.Fatal(err)
 		}

@@ -7,9 +7,9 @@ import (
 	"syscall"
 	"time"
 
-	"example.com/library/instance"
 	"example.com/library/internal/programtest"
 	"example.com/library/internal/redistest"
+	"example.com/library/worker"
 )
 
 // A fault is something bad.
@@ -108,7 +108,7 @@ func (r *run) quiet() {
 }
 
 // last lets a fault last for a while.
-func (r *run) last(w *worker, during time.Duration, end func()) {
+func (r *run) last(w *slot, during time.Duration, end func()) {
 	if w != nil {
 		w.away.Store(true)
 	}
@@ -143,7 +143,7 @@ func (r *run) killWorker() {
 // others have finished all of that. The worker is stopped first, for else it would
 // have finished before it is known to have begun.
 func (r *run) killWorkerAndMeasure() {
-	var w *worker
+	var w *slot
 	var held []errand
 	for range 3 { // it may be that nothing comes to this one
 		w = r.present(anyWorker)
@@ -204,8 +204,8 @@ func (r *run) replacePausedWorker() {
 }
 
 // servingLender picks a worker that lends, and that has its name already.
-func (r *run) servingLender() *worker {
-	w := r.present((*worker).lends)
+func (r *run) servingLender() *slot {
+	w := r.present((*slot).lends)
 	if err := w.process.Await("msg=serving"); err != nil {
 		r.Fatal(err)
 	}
@@ -214,7 +214,7 @@ func (r *run) servingLender() *worker {
 
 // replace starts a process under the name of another, notes from where on in the log
 // the name is the new one's, and waits for the end of the former.
-func (r *run) replace(w *worker, taken func()) {
+func (r *run) replace(w *slot, taken func()) {
 	ctx, cancel := within(programtest.Patience)
 	defer cancel()
 	former, days := w.process, w.days
@@ -226,7 +226,7 @@ func (r *run) replace(w *worker, taken func()) {
 		if err != nil {
 			return false
 		}
-		owner, err := instance.ReadOwner(lock)
+		owner, err := worker.ReadOwner(lock)
 		return err == nil && owner.PID == w.process.PID()
 	}) {
 		r.Fatalf("%s did not take its name by force", w.name)

@@ -14,9 +14,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A worker is a place for a worker: processes come and go in it. It has a way to
+// A slot is a place for a worker: processes come and go in it. It has a way to
 // Redis of its own, so that it can be cut off alone.
-type worker struct {
+type slot struct {
 	*redistest.Proxy
 	services  string
 	fetchTime time.Duration
@@ -28,13 +28,13 @@ type worker struct {
 }
 
 // lends reports whether the worker decides who gets which book.
-func (w *worker) lends() bool { return w.services != library.Shelving }
+func (w *slot) lends() bool { return w.services != library.Shelving }
 
 // openPlaces makes the places for workers. Without any two of them there is still
 // somebody for each service.
 func (r *run) openPlaces() {
 	const both = library.Lending + "," + library.Shelving
-	r.workers = []*worker{
+	r.workers = []*slot{
 		{services: both},
 		{services: both, fetchTime: 20 * time.Millisecond},
 		{services: library.Lending},
@@ -49,7 +49,7 @@ func (r *run) openPlaces() {
 // start starts a process in a place, under a name. With force it takes the name from
 // whoever holds it. The process lends for a number of days that no other has, so
 // that a receipt tells which process made it.
-func (r *run) start(w *worker, name string, force bool) {
+func (r *run) start(w *slot, name string, force bool) {
 	r.toll.started++
 	w.name, w.days = name, r.toll.started
 	args := []string{
@@ -73,11 +73,11 @@ func (r *run) start(w *worker, name string, force bool) {
 }
 
 // newName is a name that no process had before.
-func (r *run) newName(w *worker) string {
+func (r *run) newName(w *slot) string {
 	return fmt.Sprintf("worker%d-%d", 1+r.place(w), r.toll.started+1)
 }
 
-func (r *run) place(w *worker) int {
+func (r *run) place(w *slot) int {
 	for i, other := range r.workers {
 		if other == w {
 			return i
@@ -88,9 +88,9 @@ func (r *run) place(w *worker) int {
 
 // present picks a worker that no fault has in its grip, and leaves two more: where
 // there are none to spare, it waits for the faults to end.
-func (r *run) present(fit func(*worker) bool) *worker {
+func (r *run) present(fit func(*slot) bool) *slot {
 	for {
-		var present, fits []*worker
+		var present, fits []*slot
 		for _, w := range r.workers {
 			if w.away.Load() {
 				continue
@@ -107,7 +107,7 @@ func (r *run) present(fit func(*worker) bool) *worker {
 	}
 }
 
-func anyWorker(*worker) bool { return true }
+func anyWorker(*slot) bool { return true }
 
 func (r *run) signal(process *programtest.Process, signal syscall.Signal) {
 	if err := process.Signal(signal); err != nil {

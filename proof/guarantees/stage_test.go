@@ -13,6 +13,7 @@ import (
 	"example.com/library/internal/programtest"
 	"example.com/library/internal/redistest"
 	"example.com/library/library"
+	"example.com/library/redisconn"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -55,7 +56,7 @@ type way struct {
 type stage struct {
 	testing.TB
 	way     way
-	options library.Options
+	options redisconn.Options
 	env     []string // for the workers
 	workers []*programtest.Process
 	rdb     redis.UniversalClient
@@ -80,7 +81,7 @@ func raise(t testing.TB, w way, ownWillDo bool) (*stage, error) {
 		// A Cluster of one master and its replica: clients and workers know how to find
 		// the one that serves.
 		s.cluster = redistest.StartCluster(t, 1, true, w.redis...)
-		s.options = library.Options{Addresses: s.cluster.Addresses(), Cluster: true}
+		s.options = redisconn.Options{Addresses: s.cluster.Addresses(), Cluster: true}
 		s.env = append(s.env, "LENDING_CLUSTER=true")
 	default:
 		var env []string
@@ -113,7 +114,7 @@ func raise(t testing.TB, w way, ownWillDo bool) (*stage, error) {
 
 func (s *stage) connect() redis.UniversalClient {
 	s.Helper()
-	rdb, err := library.Connect(s.options)
+	rdb, err := redisconn.Connect(s.options)
 	if err != nil {
 		s.Fatal(err)
 	}

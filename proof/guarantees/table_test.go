@@ -14,7 +14,7 @@ import (
 	"unicode/utf8"
 
 	"example.com/library/internal/redistest"
-	"example.com/library/library"
+	"example.com/library/redisconn"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,7 +22,7 @@ import (
 // describe tells when and on what the tables were measured.
 func describe(t *testing.T, rows []*row) string {
 	t.Helper()
-	server, err := library.Inspect(context.Background(), redistest.Start(t).Client(t), keys)
+	server, err := redisconn.Inspect(context.Background(), redistest.Start(t).Client(t), keys)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,7 @@ type suite struct {
 // suites are from the quickest to the slowest.
 var suites = []suite{
 	{"scripts", []string{"./scripts"}, "^TestEvery(Call|Header|Script)"},
-	{"packages", []string{"./stream", "./lending", "./shelving", "./instance", "./library", "./audit"}, ""},
+	{"packages", []string{"./worker", "./lending", "./shelving", "./redisconn", "./library", "./audit"}, ""},
 	{"simulation", []string{"./proof/simulation"}, "^TestEveryCommandThat"},
 	{"programs", []string{"./cmd/..."}, ""},
 	{"chaos", []string{"./proof/chaos"}, ""},

@@ -72,24 +72,24 @@ var mutants = []mutant{
 		{"lending/service.go", runDecide, acknowledge + runDecide},
 	}},
 	{"dollar", "a group begins at `$`, not at 0", []edit{
-		{"stream/stream.go", `XGroupCreateMkStream(ctx, stream, group, "0")`, `XGroupCreateMkStream(ctx, stream, group, "$")`},
+		{"worker/stream.go", `XGroupCreateMkStream(ctx, stream, group, "0")`, `XGroupCreateMkStream(ctx, stream, group, "$")`},
 	}},
 	{"takeover", "nobody takes over what a dead instance left", []edit{
-		{"stream/sweep.go", "		if other.Pending > 0 {\n", "		if other.Pending > 0 && !me {\n			continue\n		} else if other.Pending > 0 {\n"},
+		{"worker/sweep.go", "		if other.Pending > 0 {\n", "		if other.Pending > 0 && !me {\n			continue\n		} else if other.Pending > 0 {\n"},
 	}},
 	{"page", "a take-over stops at the first page", []edit{
-		{"stream/sweep.go", "		c.forget(batch)\n		if err != nil || len(batch) == 0 {\n			return err\n		}\n", "		c.forget(batch)\n		return err\n"},
+		{"worker/sweep.go", "		c.forget(batch)\n		if err != nil || len(batch) == 0 {\n			return err\n		}\n", "		c.forget(batch)\n		return err\n"},
 	}},
 	{"removal", "a dead instance is removed from its group, whatever is pending for it", []edit{
 		{"scripts/retire.lua", "if #redis.call('XPENDING', inbox, group, '-', '+', 1, name) > 0 then return 'pending' end\n", ""},
-		{"stream/sweep.go", "		if other.Pending > 0 {\n", "		if other.Pending > 0 && me {\n"},
+		{"worker/sweep.go", "		if other.Pending > 0 {\n", "		if other.Pending > 0 && me {\n"},
 	}},
 	{"fence", "no fence", withoutFence("lend", "return", "fetch", "store", "deliver", "reject", "claim")},
 	{"maxlen", "`MAXLEN` on an inbox", []edit{
 		{"lending/appends.go", "redis.XAddArgs{Stream: stream, Values: values}", "redis.XAddArgs{Stream: stream, MaxLen: 3, Values: values}"},
 	}},
 	{"retries", "the Redis client repeats commands by itself", []edit{
-		{"library/connect.go", "	config.MaxRetries = -1\n", "	config.MaxRetries = 3\n"},
+		{"redisconn/connect.go", "	config.MaxRetries = -1\n", "	config.MaxRetries = 3\n"},
 	}},
 	{"write", "a script writes before its last check", []edit{
 		{"scripts/fetch.lua", "call('XLEN', deliveries)\n", ""},

@@ -14,11 +14,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"example.com/library/instance"
 	"example.com/library/lending"
 	"example.com/library/library"
+	"example.com/library/redisconn"
 	"example.com/library/shelving"
-	"example.com/library/stream"
+	"example.com/library/worker"
 
 	"github.com/charmbracelet/log"
 	"golang.org/x/sync/errgroup"
@@ -192,7 +192,7 @@ func (d *desk) run(name string) {
 			pause(d.story.ctx, time.Duration(w.chance(name, "pause", life)%2000)*time.Millisecond)
 		case err == nil, a.ctx.Err() != nil:
 			return
-		case errors.Is(err, instance.ErrHeld), errors.Is(err, instance.ErrTaken):
+		case errors.Is(err, worker.ErrHeld), errors.Is(err, worker.ErrTaken):
 			// Somebody starts it again until the name is free. A command of its own that came
 			// late may have taken the name from it.
 			pause(d.story.ctx, 500*time.Millisecond)
@@ -223,15 +223,15 @@ func (d *desk) stop() {
 // serve runs an instance as lendingd does.
 func (a *actor) serve(house house, force bool) error {
 	logger := log.NewWithOptions(io.Discard, log.Options{Level: math.MaxInt32})
-	config := stream.Config{
-		Redis: a.rdb, Keys: keys, Log: logger, Outage: library.NewOutage(logger), LogMax: 1_000_000, ReceiptTTL: receiptTTL,
+	config := worker.Config{
+		Redis: a.rdb, Keys: keys, Log: logger, Outage: redisconn.NewOutage(logger), LogMax: 1_000_000, ReceiptTTL: receiptTTL,
 	}
-	if err := a.insist(func() error { _, err := library.Inspect(a.ctx, a.rdb, keys); return err }); err != nil {
+	if err := a.insist(func() error { _, err := redisconn.Inspect(a.ctx, a.rdb, keys); return err }); err != nil {
 		return err
 	}
 	token, since := rand.Text(), time.Now()
 	err := a.insist(func() (err error) {
-		config.Instance, err = instance.Take(a.ctx, a.rdb, instance.Config{
+		config.Instance, err = worker.Take(a.ctx, a.rdb, worker.LockConfig{
 			Keys: keys, Name: a.as, TTL: lockTTL, Services: house.services, Token: token, Since: since, Force: force, Log: logger,
 		})
 		return err
@@ -242,11 +242,11 @@ func (a *actor) serve(house house, force bool) error {
 	a.world.setServing(a, true)
 	defer a.world.setServing(a, false)
 	defer a.leave(config, house)
-	var inboxes []stream.Inbox
+	var inboxes []worker.Inbox
 	for _, name := range house.services {
 		var service interface {
 			Prepare(context.Context) error
-			Inboxes() []stream.Inbox
+			Inboxes() []worker.Inbox
 		} = shelving.NewService(shelving.Config{Config: config, FetchTime: house.fetchTime})
 		if name == library.Lending {
 			m := a.world.model
@@ -260,7 +260,7 @@ func (a *actor) serve(house house, force bool) error {
 	group, ctx := errgroup.WithContext(a.ctx)
 	group.Go(func() error { return config.Instance.Run(ctx, config.Outage) })
 	for _, inbox := range inboxes {
-		group.Go(func() error { return stream.Run(ctx, config, inbox) })
+		group.Go(func() error { return worker.Run(ctx, config, inbox) })
 	}
 	return group.Wait()
 }
@@ -270,10 +270,10 @@ const receiptTTL = 10 * time.Minute
 
 // insist takes a step until the server has answered it, or the actor is told to stop.
 func (a *actor) insist(step func() error) error {
-	waits := library.NewBackoff()
+	waits := redisconn.NewBackoff()
 	for {
 		err := step()
-		if err == nil || library.KindOf(err) != library.Passing || a.ctx.Err() != nil {
+		if err == nil || redisconn.KindOf(err) != redisconn.Passing || a.ctx.Err() != nil {
 			return err
 		}
 		pause(a.ctx, waits.NextBackOff())
@@ -281,7 +281,7 @@ func (a *actor) insist(step func() error) error {
 }
 
 // leave gives the name up and leaves the groups, as far as the server answers.
-func (a *actor) leave(config stream.Config, house house) {
+func (a *actor) leave(config worker.Config, house house) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	if config.Instance.Release(ctx) != nil {
@@ -289,7 +289,7 @@ func (a *actor) leave(config stream.Config, house house) {
 	}
 	for _, service := range house.services {
 		for _, inbox := range keys.Inboxes(service) {
-			_ = stream.Retire(ctx, a.rdb, keys, inbox, service, a.as)
+			_ = worker.Retire(ctx, a.rdb, keys, inbox, service, a.as)
 		}
 	}
 }
@@ -356,7 +356,7 @@ func (c *client) insist(step func(ctx context.Context) error) {
 		switch {
 		case err == nil:
 			return
-		case c.actor.isDead(), errors.Is(err, lending.ErrUnknown), errors.Is(err, lending.ErrNotSent), library.KindOf(err) == library.Passing:
+		case c.actor.isDead(), errors.Is(err, lending.ErrUnknown), errors.Is(err, lending.ErrNotSent), redisconn.KindOf(err) == redisconn.Passing:
 		default:
 			c.story.world.report(fmt.Errorf("%s: %w", c.name, err))
 			return

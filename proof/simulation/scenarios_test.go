@@ -9,8 +9,9 @@ import (
 
 	"example.com/library/lending"
 	"example.com/library/library"
+	"example.com/library/redisconn"
 	"example.com/library/shelving"
-	"example.com/library/stream"
+	"example.com/library/worker"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -130,14 +131,14 @@ var scenarios = []scenario{
 		user1.insist(func(ctx context.Context) error { _, err := user1.Wait(ctx, "bad"); return err })
 		user1.insist(func(ctx context.Context) error {
 			rejected := ""
-			err := stream.EachRejected(ctx, user1.actor.rdb, keys, library.Lending, func(entry stream.RejectedEntry) error {
+			err := worker.EachRejected(ctx, user1.actor.rdb, keys, library.Lending, func(entry worker.RejectedEntry) error {
 				rejected = entry.ID
 				return nil
 			})
 			if err == nil && rejected != "" {
 				_, err = user1.Retry(ctx, library.Lending, rejected, 1000)
 			}
-			if errors.Is(err, stream.ErrNotRejected) {
+			if errors.Is(err, worker.ErrNotRejected) {
 				return nil // an earlier try put it back
 			}
 			return err
@@ -256,7 +257,7 @@ var scenarios = []scenario{
 			return err
 		})
 		look(func(ctx context.Context, rdb redis.UniversalClient) error {
-			_, err := stream.Look(ctx, rdb, keys.Requests(), library.Lending)
+			_, err := worker.Look(ctx, rdb, keys.Requests(), library.Lending)
 			return err
 		})
 		for _, since := range []time.Time{began, {}} {
@@ -336,7 +337,7 @@ func order(id string, action lending.Action, user string, books ...string) lendi
 // raw has somebody at the server itself send a command.
 func (s *story) raw(args ...any) {
 	err := s.person.rdb.Do(s.person.ctx, args...).Err()
-	if err != nil && !errors.Is(err, redis.Nil) && library.KindOf(err) != library.Passing && !redis.HasErrorPrefix(err, "BUSYGROUP") && s.ctx.Err() == nil {
+	if err != nil && !errors.Is(err, redis.Nil) && redisconn.KindOf(err) != redisconn.Passing && !redis.HasErrorPrefix(err, "BUSYGROUP") && s.ctx.Err() == nil {
 		s.world.report(fmt.Errorf("%v: %w", args, err))
 	}
 }

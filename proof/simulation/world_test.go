@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"example.com/library/library"
+	"example.com/library/redisconn"
 	"example.com/library/scripts"
 
 	"github.com/alicebob/miniredis/v2"
@@ -478,7 +479,7 @@ func (w *world) newActor(name string) *actor {
 	}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	// The address is never dialled, but go-redis looks a name up to learn what network it is in.
-	rdb, err := library.Connect(library.Options{Address: "127.0.0.1:6379", Library: keys.Library})
+	rdb, err := redisconn.Connect(redisconn.Options{Address: "127.0.0.1:6379", Library: keys.Library})
 	if err != nil {
 		panic(err) // that is an address
 	}

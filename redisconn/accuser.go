@@ -1,0 +1,120 @@
+package redisconn
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"example.com/library/scripts"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A PermissionError says who may not do what. Redis tells of a missing permission
+// in words that name neither the user nor the key.
+type PermissionError struct {
+	// User is the user of Redis that the program is connected as.
+	User string
+	// Command and Keys are what it tried, as far as that is known.
+	Command string
+	Keys    []string
+	// Script is the file of the script it tried it in, or tried to run, or empty. Line
+	// is the line in it; 0 where the script was not begun.
+	Script string
+	Line   int
+	// Err is what Redis said.
+	Err error
+}
+
+func (e *PermissionError) Error() string {
+	const keysMax = 3
+	text := fmt.Sprintf("user %q may not %s", e.User, e.Command)
+	for _, key := range e.Keys[:min(len(e.Keys), keysMax)] {
+		text += " " + key
+	}
+	if more := len(e.Keys) - keysMax; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	switch {
+	case e.Script != "" && e.Line > 0:
+		text += fmt.Sprintf(" (%s, line %d)", e.Script, e.Line)
+	case e.Script != "":
+		text += fmt.Sprintf(" (%s)", e.Script)
+	}
+	return text + ": " + e.Err.Error()
+}
+
+// Unwrap returns Err.
+func (e *PermissionError) Unwrap() error { return e.Err }
+
+// An accuser makes a PermissionError of an error that says so.
+type accuser struct{ user string }
+
+func (a accuser) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (a accuser) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error { return a.accuse(cmd, next(ctx, cmd)) }
+}
+
+func (a accuser) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		for _, cmd := range slices.Backward(cmds) {
+			accused := a.accuse(cmd, cmd.Err())
+			cmd.SetErr(accused)
+			// One command that is refused while a transaction is put together makes the
+			// transaction fail, for a reason that says nothing. The first one is told.
+			if isDenied(accused) && (isDenied(err) || redis.HasErrorPrefix(err, "EXECABORT")) {
+				err = accused
+			}
+		}
+		return err
+	}
+}
+
+// containers are commands that say in a second word what they do.
+var containers = []string{"acl", "client", "cluster", "config", "script", "xgroup", "xinfo"}
+
+var (
+	scriptLine = regexp.MustCompile(`on @user_script:(\d+)`)
+	// neededBy is what a script says that asks beforehand for all it may run.
+	neededBy = regexp.MustCompile(`this Redis user may not run ([A-Z]+(?: GROUPS)?) (.*?) script: `)
+)
+
+func (a accuser) accuse(cmd redis.Cmder, err error) error {
+	if !isDenied(err) {
+		return err
+	}
+	accusation := &PermissionError{User: cmp.Or(a.user, "default"), Command: strings.ToUpper(cmd.Name()), Err: err}
+	for i, arg := range cmd.Args() {
+		if i == 1 && slices.Contains(containers, cmd.Name()) {
+			accusation.Command += " " + strings.ToUpper(fmt.Sprint(arg))
+		}
+		// A key begins with its library's tag.
+		if key, ok := arg.(string); ok && strings.HasPrefix(key, "{") && strings.Contains(key, "}:") {
+			accusation.Keys = append(accusation.Keys, key)
+		}
+	}
+	if strings.HasPrefix(cmd.Name(), "eval") && len(cmd.Args()) > 1 {
+		line := 0 // the script was not begun
+		if found := scriptLine.FindStringSubmatch(err.Error()); found != nil {
+			line, _ = strconv.Atoi(found[1])
+		}
+		file, command, key := scripts.Blame(fmt.Sprint(cmd.Args()[1]), line, accusation.Keys)
+		accusation.Script, accusation.Line = file, line
+		if command != "" {
+			accusation.Command, accusation.Keys = command, nil
+		}
+		if key != "" {
+			accusation.Keys = []string{key}
+		}
+		if needed := neededBy.FindStringSubmatch(err.Error()); needed != nil {
+			accusation.Command, accusation.Keys, accusation.Line = needed[1], needed[2:], 0
+		}
+	}
+	return accusation
+}

@@ -1,0 +1,180 @@
+package redisconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"example.com/library/library"
+	"github.com/redis/go-redis/v9"
+)
+
+// connectCluster makes a client of the Redis Cluster that has a node at each
+// address. It needs one of them to answer, and learns of all other nodes from it.
+func connectCluster(nodes []*redis.Options) (redis.UniversalClient, error) {
+	first := nodes[0]
+	options := &redis.ClusterOptions{
+		Protocol: first.Protocol, ClientName: first.ClientName, Username: first.Username, Password: first.Password, TLSConfig: first.TLSConfig,
+		ReadTimeout: first.ReadTimeout, WriteTimeout: first.WriteTimeout,
+		ConnMaxIdleTime: first.ConnMaxIdleTime, ConnMaxLifetime: first.ConnMaxLifetime,
+		DialerRetries: first.DialerRetries, DialTimeout: first.DialTimeout, ContextTimeoutEnabled: first.ContextTimeoutEnabled, PoolSize: first.PoolSize,
+		DisableIdentity: first.DisableIdentity, MaintNotificationsConfig: first.MaintNotificationsConfig,
+	}
+	if first.TLSConfig != nil {
+		// Each node is known by a name of its own: the one it is addressed by.
+		options.TLSConfig = first.TLSConfig.Clone()
+		options.TLSConfig.ServerName = ""
+		options.Dialer = dialTLS(options.TLSConfig)
+	}
+	for _, node := range nodes {
+		switch {
+		case node.Network == "unix":
+			return nil, fmt.Errorf("%w: the nodes of a Cluster are reached by host and port, not by a Unix socket", ErrAddress)
+		case node.DB != 0:
+			return nil, fmt.Errorf("%w: a Cluster has no database but 0", ErrAddress)
+		case node.Username != first.Username || node.Password != first.Password || (node.TLSConfig == nil) != (first.TLSConfig == nil):
+			return nil, fmt.Errorf("%w: the nodes of a Cluster have one user, one password, and TLS or not, all alike; say them once, by --password-file and --ssl, or in every address", ErrAddress)
+		}
+		options.Addrs = append(options.Addrs, node.Addr)
+	}
+	cluster := redis.NewClusterClient(options)
+	cluster.AddHook(once{})
+	cluster.OnNewNode(func(node *redis.Client) {
+		node.AddHook(lookout{cluster})
+		node.AddHook(accuser{options.Username})
+	})
+	return cluster, nil
+}
+
+// Master gives a client of the server that has the library now: of a Cluster, the
+// master of the library's slot as far as the client knows. It does not follow the
+// library when that moves, so ask for it anew each time. Its error is Redis's.
+func Master(ctx context.Context, rdb redis.UniversalClient, keys library.Keys) (*redis.Client, error) {
+	switch client := rdb.(type) {
+	case *redis.Client:
+		return client, nil
+	case *redis.ClusterClient:
+		return client.MasterForKey(ctx, keys.Events())
+	}
+	return nil, fmt.Errorf("a client of the type %T", rdb)
+}
+
+// Ping asks the server that has the library whether it is there.
+func Ping(ctx context.Context, rdb redis.UniversalClient, keys library.Keys) error {
+	master, err := Master(ctx, rdb, keys)
+	if err != nil {
+		return err
+	}
+	return master.Ping(ctx).Err()
+}
+
+// once keeps a client of a Cluster from repeating a command that may have taken
+// effect. go-redis repeats one up to three times, after a reply that sends it
+// elsewhere and after a lost connection alike. The first is right: MOVED and ASK
+// say that nothing was done. The second would append an entry twice; so every
+// command is marked as one that is not to be tried again, which go-redis heeds in
+// the second case only.
+//
+// It also bounds how long a command may take. A node whose machine has vanished
+// hangs up on nobody, and go-redis would wait for 5 s, or for 10 s more than a
+// command blocks, while another has long become the library's master.
+type once struct{}
+
+// nodePatience is more than any command here takes or blocks, by far.
+const nodePatience = 3 * time.Second
+
+// unrepeated is a command that go-redis does not try again after an error.
+type unrepeated struct{ redis.Cmder }
+
+func (unrepeated) NoRetry() bool { return true }
+
+func (once) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (once) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		ctx, cancel := context.WithTimeout(ctx, nodePatience)
+		defer cancel()
+		return clusterError(next(ctx, unrepeated{cmd}))
+	}
+}
+
+func (once) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		ctx, cancel := context.WithTimeout(ctx, nodePatience)
+		defer cancel()
+		marked := make([]redis.Cmder, len(cmds))
+		for i, cmd := range cmds {
+			marked[i] = unrepeated{cmd}
+		}
+		err := clusterError(next(ctx, marked))
+		for _, cmd := range cmds {
+			cmd.SetErr(clusterError(cmd.Err()))
+		}
+		return err
+	}
+}
+
+// errMoving marks the reply of a Cluster's node that has not got the library, or
+// not any more, after redirections were followed in vain: the Cluster is changing.
+var errMoving = errors.New("the Cluster is changing")
+
+// clusterError marks a redirection that led nowhere. Outside a Cluster's client the
+// same reply says that the client should be one.
+func clusterError(err error) error {
+	if err != nil && isRedirection(err) && !errors.Is(err, errMoving) {
+		return fmt.Errorf("%w: %w", errMoving, err)
+	}
+	return err
+}
+
+func isRedirection(err error) bool {
+	var reply redis.Error
+	return errors.As(err, &reply) && (strings.HasPrefix(reply.Error(), "MOVED ") || strings.HasPrefix(reply.Error(), "ASK "))
+}
+
+// A lookout sees every error of a Cluster's nodes, and has the client look again
+// who has which library. By itself go-redis does so once a minute and when a node
+// sends it elsewhere, but a dead node sends nobody anywhere. It asks any node, and
+// must not wait for one that is just what the others would tell it about.
+type lookout struct{ cluster *redis.ClusterClient }
+
+// lookPatience is how long a node may take to tell who has which library.
+const lookPatience = 500 * time.Millisecond
+
+func (l lookout) see(err error) {
+	if err != nil && (KindOf(err) == Passing || isRedirection(err)) {
+		l.cluster.ReloadState(context.Background()) // at most five times a second, in the background
+	}
+}
+
+func (l lookout) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		connection, err := next(ctx, network, address)
+		l.see(err)
+		return connection, err
+	}
+}
+
+func (l lookout) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if cmd.Name() == "cluster" {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, lookPatience)
+			defer cancel()
+		}
+		err := next(ctx, cmd)
+		l.see(err)
+		return err
+	}
+}
+
+func (l lookout) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		l.see(err)
+		return err
+	}
+}

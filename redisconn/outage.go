@@ -1,0 +1,56 @@
+package redisconn
+
+import (
+	"errors"
+	"strings"
+	"sync"
+
+	"example.com/library/library"
+	"github.com/charmbracelet/log"
+	"github.com/redis/go-redis/v9"
+)
+
+// An Outage tells the log when parts of a program cannot do their work and when
+// they can again: one line a change of state, however often they try.
+type Outage struct {
+	log *log.Logger
+
+	mu   sync.Mutex
+	down map[string]bool // the parts that cannot work
+	told map[string]bool // the kinds of error told since all parts could work
+}
+
+// NewOutage makes an Outage that writes to that log.
+func NewOutage(log *log.Logger) *Outage {
+	return &Outage{log: log, down: map[string]bool{}, told: map[string]bool{}}
+}
+
+// Begin notes that a part met an error and will try again.
+func (o *Outage) Begin(part string, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.down[part] = true
+	kind := "connection"
+	var reply redis.Error
+	if errors.As(err, &reply) {
+		kind, _, _ = strings.Cut(reply.Error(), " ")
+	}
+	if !o.told[kind] {
+		o.told[kind] = true
+		o.log.Warn("Redis cannot serve just now; trying again until it does", "part", part, "error", library.Plain(err.Error()))
+	}
+}
+
+// Over notes that a part does its work.
+func (o *Outage) Over(part string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.down[part] {
+		return
+	}
+	delete(o.down, part)
+	if len(o.down) == 0 {
+		clear(o.told)
+		o.log.Info("Redis serves again")
+	}
+}

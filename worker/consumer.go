@@ -1,0 +1,387 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"example.com/library/library"
+	"example.com/library/redisconn"
+	"example.com/library/scripts"
+
+	"github.com/charmbracelet/log"
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// deliveriesMax is how often an entry may be given to an instance. One that
+	// comes back more often is likely what brings the instances down.
+	deliveriesMax = 5
+	// faultsMax is how often an entry whose script fails is tried by one instance.
+	faultsMax = 5
+	// rejectedMax is about how many entries a service keeps set aside.
+	rejectedMax = 10_000
+
+	// readBlock is how long one read waits for an entry; it bounds how long a stop takes.
+	readBlock = 500 * time.Millisecond
+	// sweepPause is the time between two looks for entries without a living owner.
+	sweepPause = time.Second
+	// strayIdle is how long an entry may be pending for this instance without being
+	// in hand before it counts as lost sight of.
+	strayIdle = time.Second
+	// stopGrace is how long a stop waits for a batch in hand, where Redis is away or
+	// the way to the shelves is long.
+	stopGrace = 5 * time.Second
+)
+
+// An Inbox is a stream, and the service that reads it.
+type Inbox struct {
+	// Service is the service's name, and its group's.
+	Service string
+	// Stream is the inbox's key.
+	Stream string
+	// Batch is how many entries are read at most in one go.
+	Batch int64
+	// Batches is how many batches may be in hand at once. With 1 nothing is read
+	// ahead; with more the next batch is read while the last is decided.
+	Batches int
+	// Pace tells how long an instance takes over an entry before it is applied; nil
+	// for no time.
+	Pace func(entry Entry) time.Duration
+	// Prepare makes what the service needs, where it is missing. It is called again
+	// after the library's data vanished.
+	Prepare func(ctx context.Context) error
+	// Handle applies a batch, and returns the entries that must be set aside. After
+	// an error it is called again with the same entries or a part of them, so
+	// applying an entry twice must be harmless.
+	Handle func(ctx context.Context, batch []Entry) ([]Rejection, error)
+	// Reject describes an entry that is set aside for a reason Handle did not give.
+	Reject func(entry Entry, reason string) Rejection
+}
+
+// Config is what all inboxes of an instance share.
+type Config struct {
+	Redis    redis.UniversalClient
+	Keys     library.Keys
+	Instance *Instance
+	Outage   *redisconn.Outage
+	Log      *log.Logger
+	// LogMax is about how many entries the log of events keeps.
+	LogMax int64
+	// ReceiptTTL is how long receipts are kept.
+	ReceiptTTL time.Duration
+}
+
+// errDropped says that a batch was let go; its entries are still pending.
+var errDropped = errors.New("dropped, still pending")
+
+// A consumer reads one inbox on behalf of an instance.
+type consumer struct {
+	Config
+	Inbox
+	slots chan struct{} // one for each batch in hand
+	turn  chan struct{} // held by whoever reads
+
+	mu     sync.Mutex
+	inHand map[string]bool // ids of the entries in hand
+}
+
+// Run reads the inbox until ctx is done, finishes the batches in hand, and
+// returns nil. It returns early with an error that wraps ErrTaken, or
+// with one of Redis that will not pass by itself.
+func Run(ctx context.Context, config Config, inbox Inbox) error {
+	group, ctx := errgroup.WithContext(ctx)
+	c := newConsumer(config, inbox)
+	for range inbox.Batches {
+		group.Go(func() error { return c.work(ctx) })
+	}
+	group.Go(func() error {
+		return c.repeat(ctx, "sweep", sweepPause, func(ctx context.Context) (bool, error) { return false, c.sweep(ctx) })
+	})
+	return group.Wait()
+}
+
+func newConsumer(config Config, inbox Inbox) *consumer {
+	return &consumer{
+		Config: config, Inbox: inbox,
+		slots: make(chan struct{}, inbox.Batches), turn: make(chan struct{}, 1), inHand: map[string]bool{},
+	}
+}
+
+// work reads batches and handles them until ctx is done. Several take turns: who has
+// read a batch handles it at once, and leaves the next to another. So an entry goes
+// from Redis to its script without changing hands, which would take as long as a
+// short script.
+func (c *consumer) work(ctx context.Context) error {
+	for ctx.Err() == nil {
+		var batch []Entry
+		c.turn <- struct{}{}
+		err := c.repeat(ctx, "read", 0, func(ctx context.Context) (bool, error) {
+			var err error
+			batch, err = c.read(ctx)
+			return len(batch) > 0, err
+		})
+		<-c.turn
+		if len(batch) > 0 {
+			err = c.handle(ctx, batch)
+			c.release(batch)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// repeat takes a step again and again until it is done or ctx is, waiting longer
+// after each failure of Redis.
+func (c *consumer) repeat(ctx context.Context, part string, pause time.Duration, step func(context.Context) (done bool, err error)) error {
+	part = c.Stream + " " + part
+	waits := redisconn.NewBackoff()
+	for ctx.Err() == nil {
+		wait := pause
+		done, err := step(ctx)
+		if redisconn.KindOf(err) == redisconn.NoGroup {
+			err = c.restore(ctx)
+		}
+		switch kind := redisconn.KindOf(err); {
+		case err == nil:
+			c.Outage.Over(part)
+			waits.Reset()
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, ErrTaken), kind == redisconn.Refused:
+			return err
+		case kind == redisconn.Fenced:
+			if err := c.Instance.Keep(ctx); errors.Is(err, ErrTaken) {
+				return err
+			}
+			wait = waits.NextBackOff()
+		default:
+			c.Outage.Begin(part, err)
+			wait = waits.NextBackOff()
+		}
+		if done {
+			return nil
+		}
+		if wait > 0 {
+			select {
+			case <-ctx.Done():
+			case <-time.After(wait):
+			}
+		}
+	}
+	return nil
+}
+
+// restore makes the inbox anew after it vanished under a running service.
+func (c *consumer) restore(ctx context.Context) error {
+	made, err := Ensure(ctx, c.Redis, c.Stream, c.Service)
+	if err != nil {
+		return err
+	}
+	if made {
+		c.Log.Error("the library's data is gone: its stream or group had vanished and was made anew, empty; service goes on",
+			"stream", c.Stream, "group", c.Service)
+	}
+	return c.Prepare(ctx)
+}
+
+// read takes one batch of new entries in hand, if any come.
+func (c *consumer) read(ctx context.Context) ([]Entry, error) {
+	select {
+	case <-ctx.Done():
+		return nil, nil
+	case c.slots <- struct{}{}:
+	}
+	token := c.Instance.Token()
+	// A stop must not cut this call short: its entries are ours once Redis has
+	// given them out.
+	streams, err := c.Redis.XReadGroup(context.WithoutCancel(ctx), &redis.XReadGroupArgs{
+		Group: c.Service, Consumer: c.Instance.Name(), Streams: []string{c.Stream, ">"}, Count: c.Batch, Block: readBlock,
+	}).Result()
+	if err != nil || len(streams) == 0 {
+		<-c.slots
+		if errors.Is(err, redis.Nil) {
+			err = nil
+		}
+		return nil, err
+	}
+	batch := make([]Entry, len(streams[0].Messages))
+	for i, message := range streams[0].Messages {
+		batch[i] = newEntry(message, token)
+	}
+	c.take(batch)
+	return batch, nil
+}
+
+// take notes that entries are in hand; a slot is taken for them already.
+func (c *consumer) take(batch []Entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, entry := range batch {
+		c.inHand[entry.ID] = true
+	}
+}
+
+// release notes that entries are no longer in hand, and frees their slot.
+func (c *consumer) release(batch []Entry) {
+	c.forget(batch)
+	<-c.slots
+}
+
+// forget notes that entries are no longer in hand.
+func (c *consumer) forget(batch []Entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, entry := range batch {
+		delete(c.inHand, entry.ID)
+	}
+}
+
+// handle applies a batch or sets its entries aside. It returns only an error that
+// must end the instance; what it could not finish is still pending.
+func (c *consumer) handle(ctx context.Context, batch []Entry) error {
+	fit := batch[:0:0]
+	for _, entry := range batch {
+		if entry.Deliveries <= deliveriesMax {
+			fit = append(fit, entry)
+			continue
+		}
+		reason := fmt.Sprintf("it was delivered more than %d times and never finished", deliveriesMax)
+		if err := c.reject(ctx, c.Reject(entry, reason)); err != nil {
+			return err
+		}
+	}
+	if c.Pace != nil && !c.pace(ctx, fit) {
+		return nil
+	}
+	return c.apply(ctx, fit)
+}
+
+// pace lets time pass. It reports false where ctx is done and too much is left to
+// wait for; the entries are better left to another instance then.
+func (c *consumer) pace(ctx context.Context, batch []Entry) bool {
+	var wait time.Duration
+	for _, entry := range batch {
+		wait += c.Pace(entry)
+	}
+	end := time.After(wait)
+	select {
+	case <-end:
+		return true
+	case <-ctx.Done():
+	}
+	select {
+	case <-end:
+		return true
+	case <-time.After(stopGrace):
+		return false
+	}
+}
+
+func (c *consumer) apply(ctx context.Context, batch []Entry) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	waits := redisconn.NewBackoff()
+	for fault := 1; ; fault++ {
+		var rejections []Rejection
+		err := c.insist(ctx, func(ctx context.Context) (err error) {
+			rejections, err = c.Handle(ctx, batch)
+			return err
+		})
+		switch {
+		case err == nil:
+			for _, rejection := range rejections {
+				if err := c.reject(ctx, rejection); err != nil {
+					return err
+				}
+			}
+			return nil
+		case errors.Is(err, errDropped):
+			return nil
+		case errors.Is(err, ErrTaken), redisconn.KindOf(err) == redisconn.Refused:
+			return err
+		case len(batch) > 1:
+			// One entry may spoil the batch; the others must not wait for it.
+			half := len(batch) / 2
+			return errors.Join(c.apply(ctx, batch[:half]), c.apply(ctx, batch[half:]))
+		case fault == faultsMax:
+			return c.reject(ctx, c.Reject(batch[0], "it cannot be applied: "+err.Error()))
+		}
+		c.Log.Error("an entry cannot be applied; trying again", "stream", c.Stream, "entry", batch[0].ID, "error", library.Plain(err.Error()))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(waits.NextBackOff()):
+		}
+	}
+}
+
+// insist takes a step until Redis has answered it. A step may take effect without
+// an answer, so it must be harmless to repeat. The error is errDropped where the
+// entries are better left to a sweep.
+func (c *consumer) insist(ctx context.Context, step func(context.Context) error) error {
+	part := c.Stream + " apply"
+	waits := redisconn.NewBackoff()
+	var deadline time.Time
+	for {
+		err := step(context.WithoutCancel(ctx))
+		kind := redisconn.KindOf(err)
+		if kind != redisconn.Passing {
+			c.Outage.Over(part)
+		}
+		switch {
+		case err == nil:
+			return nil
+		case kind == redisconn.Fenced:
+			// Whatever becomes of the name, others may have taken over these entries
+			// long ago. They are looked up anew.
+			if err := c.Instance.Keep(context.WithoutCancel(ctx)); errors.Is(err, ErrTaken) {
+				return err
+			}
+			return errDropped
+		case kind == redisconn.NoGroup:
+			return errDropped // the reading restores the group
+		case kind != redisconn.Passing:
+			return err
+		}
+		c.Outage.Begin(part, err)
+		if ctx.Err() != nil && deadline.IsZero() {
+			deadline = time.Now().Add(stopGrace)
+		}
+		if !deadline.IsZero() && time.Now().After(deadline) {
+			return errDropped
+		}
+		time.Sleep(waits.NextBackOff())
+	}
+}
+
+// reject sets an entry aside. It returns only an error that must end the instance.
+func (c *consumer) reject(ctx context.Context, rejection Rejection) error {
+	keys := append([]string{c.Instance.Key(), c.Stream, c.Keys.Rejected(c.Service), c.Keys.Events()}, rejection.Pages...)
+	reason := shortened(rejection.Reason)
+	args := append([]any{
+		rejection.Entry.Token, c.Instance.Name(), c.Service, c.LogMax, rejectedMax, rejection.Entry.ID, reason,
+		rejection.Request, rejection.Receipt, c.ReceiptTTL.Milliseconds(), rejection.Bell,
+	}, rejection.Entry.kept()...)
+	var answer string
+	err := c.insist(ctx, func(ctx context.Context) (err error) {
+		answer, err = scripts.Reject.Run(ctx, c.Redis, keys, args...).Text()
+		return err
+	})
+	switch {
+	case err == nil && answer == "rejected":
+		c.Log.Warn("rejected", "stream", c.Stream, "entry", rejection.Entry.ID, "reason", reason)
+	case err == nil, errors.Is(err, errDropped):
+	case errors.Is(err, ErrTaken), redisconn.KindOf(err) == redisconn.Refused:
+		return err
+	default:
+		c.Log.Error("an entry cannot be set aside and stays pending", "stream", c.Stream, "entry", rejection.Entry.ID, "error", library.Plain(err.Error()))
+	}
+	return nil
+}

@@ -1,0 +1,47 @@
+// Package worker runs a service: it holds the instance's name, and reads the
+// service's inboxes, which are Redis streams, in a group whose consumers are the
+// instances.
+//
+// # The name
+//
+// The lock is a key with a time to live, refreshed every third of it. It says who
+// is alive: as long as it stands, nobody takes over what is pending for the name;
+// once it has lapsed, everybody may. It does not say who is right. A process can
+// be paused for longer than its lock lives and wake up believing that it still
+// owns the name, so every script checks the lock's token itself and answers FENCED
+// to a process that lost it.
+//
+//	        Take              refreshed in time
+//	(free) ──────▶ (held) ◀──────────────────┐
+//	   ▲             │ └─────────────────────┘
+//	   │ Release     │ paused, cut off, or Redis lost its data
+//	   └─────────────┤
+//	                 ▼
+//	             (lapsed) ── Keep finds the name free ──▶ (held) again
+//	                 └────── Keep finds another owner ──▶ ErrTaken: the process stops
+//
+// If the process dies, the lock lapses after its time to live, and the name is free.
+//
+// # The inbox
+//
+// An entry belongs to one instance at a time, from the moment XREADGROUP gives it
+// out until the service's script acknowledges it:
+//
+//	            XREADGROUP >            the script's XACK
+//	(appended) ────────────▶ (pending) ──────────────────▶ (done, trimmed)
+//	                          │    ▲ │
+//	   the instance is gone,  │    │ │ cannot be understood or applied,
+//	   or lost sight of it:   └────┘ │ or delivered more than 5 times:
+//	   claim.lua                     ▼ reject.lua
+//	                             (rejected)
+//
+// Redis is the authority on who owns an entry; what this package remembers (which
+// entries are in hand) only spares work. An answer that was lost, a batch that was
+// dropped, a process that died: in each case the entries are still pending, and the
+// sweep of this instance or another finds them.
+//
+// An entry between the services is a [Parcel]: it may hold several books, for an
+// entry costs more than a book. It is applied in one step all the same. A book that
+// cannot be applied with the others is put into an entry of its own, so that it
+// alone is set aside.
+package worker

@@ -1,0 +1,201 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/library/library"
+	"example.com/library/redisconn"
+
+	"github.com/charmbracelet/log"
+	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+)
+
+func TestEnsureMakesAGroupThatSeesWhatWasThereBefore(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		id, err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: inboxKey, Values: []string{"number", "0"}}).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range []bool{true, false, false} {
+			if made, err := Ensure(ctx, rdb, inboxKey, library.Lending); made != want || err != nil {
+				t.Errorf("Ensure, call %d = %v, %v, want %v", i+1, made, err, want)
+			}
+		}
+		streams, err := rdb.XReadGroup(ctx, &redis.XReadGroupArgs{
+			Group: library.Lending, Consumer: "worker1", Streams: []string{inboxKey, ">"}, Block: -1,
+		}).Result()
+		if err != nil || len(streams) != 1 || len(streams[0].Messages) != 1 || streams[0].Messages[0].ID != id {
+			t.Errorf("the group is given %+v, %v, want the entry %s", streams, err, id)
+		}
+	})
+}
+
+func TestEnsureReportsAKeyThatIsNoStream(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		if err := rdb.Set(ctx, inboxKey, "text", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if made, err := Ensure(ctx, rdb, inboxKey, library.Lending); made || err == nil || !strings.HasPrefix(err.Error(), "WRONGTYPE") {
+			t.Errorf("Ensure = %v, %v, want a WRONGTYPE error", made, err)
+		}
+		if err := EnsureAll(ctx, rdb, keys); err == nil || !strings.Contains(err.Error(), inboxKey) {
+			t.Errorf("EnsureAll = %v, want an error that names the key", err)
+		}
+	})
+}
+
+func TestEnsureAllMakesEveryInboxWithItsGroup(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		for range 2 {
+			if err := EnsureAll(ctx, rdb, keys); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := map[string]string{}
+		for _, key := range rdb.Keys(ctx, "*").Val() {
+			groups, err := rdb.XInfoGroups(ctx, key).Result()
+			if err != nil || len(groups) != 1 {
+				t.Fatalf("%s has the groups %+v, %v, want one", key, groups, err)
+			}
+			got[key] = groups[0].Name
+		}
+		want := map[string]string{
+			"{main}:lending:requests": "lending", "{main}:lending:returns": "lending", "{main}:lending:deliveries": "lending",
+			"{main}:shelving:fetches": "shelving", "{main}:shelving:stores": "shelving",
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("streams and groups (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestRetireRemovesAnInstanceOnlyIfNothingIsLost(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		i, err := Take(ctx, rdb, LockConfig{Keys: keys, Name: "worker1", TTL: 10 * time.Second, Log: log.New(newJournal())})
+		if err != nil {
+			t.Fatal(err)
+		}
+		add(t, ctx, rdb, 0)
+		if err := rdb.XGroupCreateConsumer(ctx, inboxKey, library.Lending, "worker1").Err(); err != nil {
+			t.Fatal(err)
+		}
+		want := func(when string, want map[string]int64) {
+			t.Helper()
+			if err := Retire(ctx, rdb, keys, inboxKey, library.Lending, "worker1"); err != nil {
+				t.Errorf("Retire %s = %v", when, err)
+			}
+			if diff := cmp.Diff(want, pending(t, ctx, rdb)); diff != "" {
+				t.Errorf("%s, pending (-want +got):\n%s", when, diff)
+			}
+		}
+		want("while its lock stands", map[string]int64{"worker1": 0})
+		ids := add(t, ctx, rdb, 1)
+		give(t, ctx, rdb, "worker1")
+		want("while its lock stands and an entry is pending", map[string]int64{"worker1": 1})
+		if err := i.Release(ctx); err != nil {
+			t.Fatal(err)
+		}
+		want("while an entry is pending for it", map[string]int64{"worker1": 1})
+		if err := rdb.XAck(ctx, inboxKey, library.Lending, ids[0]).Err(); err != nil {
+			t.Fatal(err)
+		}
+		want("when nothing holds it", map[string]int64{})
+		want("when it is gone already", map[string]int64{})
+	})
+}
+
+func TestLookTellsHowFarAGroupHasCome(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		want := func(when string, want State) {
+			t.Helper()
+			state, err := Look(ctx, rdb, inboxKey, library.Lending)
+			if err != nil {
+				t.Errorf("%s: Look = %v", when, err)
+			}
+			if aged := state.Oldest > 0; aged != (want.Unread+want.Pending > 0) || state.Oldest > within {
+				t.Errorf("%s: the oldest entry is %v old", when, state.Oldest)
+			}
+			state.Oldest = 0
+			want.Stream = inboxKey
+			if diff := cmp.Diff(want, state); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", when, diff)
+			}
+		}
+		appendOne := func() string {
+			t.Helper()
+			id, err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: inboxKey, Values: []string{"number", "0"}}).Result()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return id
+		}
+		done := func(id string) {
+			t.Helper()
+			if err := rdb.XAck(ctx, inboxKey, library.Lending, id).Err(); err != nil {
+				t.Fatal(err)
+			}
+			if err := rdb.XDel(ctx, inboxKey, id).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+
+		want("without a stream", State{})
+		first := appendOne()
+		want("without a group", State{Unread: 1})
+		if _, err := Ensure(ctx, rdb, inboxKey, library.Lending); err != nil {
+			t.Fatal(err)
+		}
+		want("before anything is read", State{Unread: 1})
+		second := appendOne()
+		give(t, ctx, rdb, "worker1")
+		want("when all is read", State{Pending: 2, Consumers: []string{"worker1"}})
+		third := appendOne()
+		want("with a new entry", State{Unread: 1, Pending: 2, Consumers: []string{"worker1"}})
+		give(t, ctx, rdb, "worker2")
+		want("when another instance reads", State{Pending: 3, Consumers: []string{"worker1", "worker2"}})
+		done(second)
+		want("when an entry in the middle is done", State{Pending: 2, Consumers: []string{"worker1", "worker2"}})
+		done(first)
+		done(third)
+		want("when all is done", State{Consumers: []string{"worker1", "worker2"}})
+	})
+}
+
+func TestLookTellsTheAgeOfTheOldestEntry(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		now, err := rdb.Time(ctx).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, age := range []time.Duration{time.Hour, time.Minute} {
+			id := fmt.Sprintf("%d-1", now.Add(-age).UnixMilli())
+			if err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: inboxKey, ID: id, Values: []string{"number", "0"}}).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		state, err := Look(ctx, rdb, inboxKey, library.Lending)
+		if err != nil || state.Oldest < time.Hour || state.Oldest > time.Hour+within {
+			t.Errorf("Look = %+v, %v, want an age of about an hour", state, err)
+		}
+	})
+}
+
+func TestLookReportsAServerThatIsAway(t *testing.T) {
+	t.Parallel()
+	rdb := redis.NewClient(&redis.Options{Network: "unix", Addr: t.TempDir() + "/nobody.sock", MaxRetries: -1, DialerRetries: 1})
+	defer rdb.Close()
+	if state, err := Look(context.Background(), rdb, inboxKey, library.Lending); redisconn.KindOf(err) != redisconn.Passing {
+		t.Errorf("Look = %+v, %v, want an error of kind Passing", state, err)
+	}
+}
