@@ -111,7 +111,7 @@ func TestALogThatIsGoneExplainsNothing(t *testing.T) {
 func TestNobodyMayHoldMoreThanTheLimit(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb, names)
-		d.send(lending.Request, "r1", "user1", "a", "b", "c")
+		d.send(library.Request, "r1", "user1", "a", "b", "c")
 		d.serve("lending:requests")
 		d.wants(d.check(audit.Config{LoansMax: 3}).Findings)
 		// By the limit that it is told, the log and the card are wrong.
@@ -122,15 +122,15 @@ func TestNobodyMayHoldMoreThanTheLimit(t *testing.T) {
 		// Who had more when the limit was lowered may keep them, and borrow no more.
 		d.config.LoansMax = 2
 		d.must(lending.NewService(d.config).Prepare(d.ctx))
-		d.send(lending.Request, "r2", "user1", "d")
-		d.send(lending.Return, "t1", "user1", "a")
-		d.send(lending.Request, "r3", "user2", "d", "e")
+		d.send(library.Request, "r2", "user1", "d")
+		d.send(library.Return, "t1", "user1", "a")
+		d.send(library.Request, "r3", "user2", "d", "e")
 		d.serve("shelving:fetches", "lending:deliveries", "lending:requests", "lending:returns")
 		d.wants(d.check(audit.Config{}).Findings)
 
 		// A worker that does not keep to it is found.
 		d.config.LoansMax = 5
-		d.send(lending.Request, "r4", "user2", "f")
+		d.send(library.Request, "r4", "user2", "f")
 		d.serve("lending:requests")
 		d.wants(d.check(audit.Config{}).Findings,
 			audit.Finding{Kind: "limit", Key: key("lending:card:user2"), User: "user2"},
@@ -145,7 +145,7 @@ func TestAnOrderMayBeDecidedAnewWhenItsReceiptHasEnded(t *testing.T) {
 		d.must(lending.NewService(d.config).Prepare(d.ctx))
 		decide := func(id string) {
 			t.Helper()
-			d.send(lending.Request, id, "user1", "geb")
+			d.send(library.Request, id, "user1", "geb")
 			d.serve("lending:requests")
 			for rdb.Exists(d.ctx, key("lending:receipts:page")).Val() != 0 {
 				time.Sleep(time.Millisecond) // until the page is full
@@ -345,11 +345,11 @@ func TestReceiptsThatEndWhileTheyAreReadAreNotMissed(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	d := newDesk(t, rdb, names)
 	for i := range 1200 { // more than a page of a scan
-		d.send(lending.Return, fmt.Sprint("t", i), "user1", "geb")
+		d.send(library.Return, fmt.Sprint("t", i), "user1", "geb")
 	}
 	d.serve("lending:returns")
 	d.must(rdb.Del(d.ctx, key("lending:receipts:page")).Err())
-	d.send(lending.Return, "last", "user1", "geb")
+	d.send(library.Return, "last", "user1", "geb")
 	d.serve("lending:returns")
 	d.must(rdb.HSet(d.ctx, key("lending:terms"), "receipt_ms", 1).Err())
 

@@ -73,7 +73,7 @@ func (d *desk) must(err error) {
 }
 
 // send appends an order.
-func (d *desk) send(action lending.Action, id, user string, books ...string) {
+func (d *desk) send(action library.Action, id, user string, books ...string) {
 	d.Helper()
 	order, err := lending.NewOrder(action, user, books...)
 	d.must(err)
@@ -169,7 +169,7 @@ const odd = "a\"b{c}*?[d]\\, é-\u05d0"
 // put back; one is unread and one in the worker's hands.
 func (d *desk) furnish() *desk {
 	d.Helper()
-	request, giveBack := lending.Request, lending.Return
+	request, giveBack := library.Request, library.Return
 	d.send(request, "r1", "user1", "held")
 	d.send(request, "r2", "user2", "home", "leaving", "awaited")
 	d.send(request, "r3", "user3", "front", "taken")

@@ -16,6 +16,7 @@ import (
 	"example.com/library/audit"
 	"example.com/library/internal/redistest"
 	"example.com/library/lending"
+	"example.com/library/library"
 	"example.com/library/redisconn"
 	"example.com/library/shelving"
 	"example.com/library/worker"
@@ -71,7 +72,7 @@ func bustle(t *testing.T, server *redistest.Server, logMax int64, receiptTTL tim
 			defer client.Close()
 			for n := i; ctx.Err() == nil; n++ {
 				user, book, another := fmt.Sprint("user", n%users), fmt.Sprint("book", n%12), fmt.Sprint("book", (n*7)%40)
-				for _, order := range []func(context.Context, string, ...string) (*lending.Receipt, error){client.Request, client.Return} {
+				for _, order := range []func(context.Context, string, ...string) (*library.Receipt, error){client.Request, client.Return} {
 					select {
 					case <-ctx.Done():
 						return

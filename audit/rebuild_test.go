@@ -8,7 +8,6 @@ import (
 
 	"example.com/library/audit"
 	"example.com/library/internal/redistest"
-	"example.com/library/lending"
 	"example.com/library/library"
 
 	"github.com/google/go-cmp/cmp"
@@ -87,11 +86,11 @@ func TestALibraryIsRebuiltFromItsLogAndGoesOn(t *testing.T) {
 			t.Errorf("an audit of the copy differs (-live +copy):\n%s", diff)
 		}
 		c.serve("shelving:fetches", "shelving:stores", "lending:deliveries")
-		c.send(lending.Return, "t9", "user1", "held", "arriving", "walking", "coming")
-		c.send(lending.Return, "t10", "user3", "awaited")
-		c.send(lending.Request, "r1", "user1", "held") // a repeat, in the copy too
+		c.send(library.Return, "t9", "user1", "held", "arriving", "walking", "coming")
+		c.send(library.Return, "t10", "user3", "awaited")
+		c.send(library.Request, "r1", "user1", "held") // a repeat, in the copy too
 		c.serve("lending:returns", "lending:requests")
-		for id, want := range map[string]lending.Outcome{"t9": lending.Returned, "t10": lending.Returned, "r1": lending.Granted} {
+		for id, want := range map[string]library.Outcome{"t9": library.Returned, "t10": library.Returned, "r1": library.Granted} {
 			receipt, err := c.client.Receipt(c.ctx, id)
 			c.must(err)
 			if receipt.Outcome != want {

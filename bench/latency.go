@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.com/library/lending"
+	"example.com/library/library"
 	"example.com/library/redisconn"
 
 	"golang.org/x/sync/errgroup"
@@ -356,7 +357,7 @@ func newReader(ctx context.Context, client *lending.Client, name string) (*reade
 	if err != nil {
 		return nil, err
 	}
-	if err := client.Arrivals(ctx, receipt, func(lending.Line) {}); err != nil {
+	if err := client.Arrivals(ctx, receipt, func(library.Line) {}); err != nil {
 		return nil, err
 	}
 	r := &reader{client, name, true}
@@ -370,7 +371,7 @@ func (r *reader) order(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if receipt.Outcome != lending.Returned {
+		if receipt.Outcome != library.Returned {
 			return fmt.Errorf("a return is %s: %s", receipt.Outcome, receipt.Summary())
 		}
 		r.holds = false
@@ -380,7 +381,7 @@ func (r *reader) order(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if receipt.Outcome != lending.Granted || receipt.Books[0].From != lending.FromFront {
+	if receipt.Outcome != library.Granted || receipt.Books[0].From != library.FromFront {
 		return fmt.Errorf("a request is %s: %s", receipt.Outcome, receipt.Summary())
 	}
 	r.holds = true

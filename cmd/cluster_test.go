@@ -85,7 +85,7 @@ type ledger struct {
 	took     []time.Duration
 }
 
-func (l *ledger) believe(receipt *lending.Receipt, took time.Duration) {
+func (l *ledger) believe(receipt *library.Receipt, took time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.believed[receipt.ID] = receipt.Summary()
@@ -103,7 +103,7 @@ func (l *ledger) use(t *testing.T, ctx context.Context, user string) {
 		receipt, err := l.client.Request(patience, user, books...)
 		if err == nil {
 			l.believe(receipt, time.Since(begin))
-			err = l.client.Arrivals(patience, receipt, func(lending.Line) {})
+			err = l.client.Arrivals(patience, receipt, func(library.Line) {})
 			if errors.Is(err, lending.ErrNoReceipt) {
 				err = nil // the failover undid the request
 			}

@@ -273,15 +273,15 @@ func TestTheNextReplyToAnyCommandMayBeLost(t *testing.T) {
 			// The fault strikes whichever process sends the command next.
 			proxy.DropReply(func(args []string) bool { return strings.EqualFold(args[0], command) })
 			book := fmt.Sprintf("%s-%d", command, i)
-			for _, order := range []func(context.Context, string, ...string) (*lending.Receipt, error){client.Request, client.Return} {
+			for _, order := range []func(context.Context, string, ...string) (*library.Receipt, error){client.Request, client.Return} {
 				receipt, err := order(ctx, "user1", book)
 				if err != nil {
 					t.Fatalf("with the reply to %s lost: %v", command, err)
 				}
-				if receipt.Outcome != lending.Granted && receipt.Outcome != lending.Returned {
+				if receipt.Outcome != library.Granted && receipt.Outcome != library.Returned {
 					t.Errorf("with the reply to %s lost: %s is %s", command, book, receipt.Summary())
 				}
-				if err := client.Arrivals(ctx, receipt, func(lending.Line) {}); err != nil {
+				if err := client.Arrivals(ctx, receipt, func(library.Line) {}); err != nil {
 					t.Fatal(err)
 				}
 				orders++

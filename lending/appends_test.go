@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	"example.com/library/library"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -39,7 +40,7 @@ func TestOrdersThatComeWhileOneIsOnItsWayAreSentTogether(t *testing.T) {
 		const others = 300
 		errs := make(chan error)
 		send := func(ctx context.Context, i int) {
-			errs <- client.Send(ctx, newOrder(t, Request, "ann", fmt.Sprint("book ", i)))
+			errs <- client.Send(ctx, newOrder(t, library.Request, "ann", fmt.Sprint("book ", i)))
 		}
 		go send(ctx, 0)
 		<-begun
@@ -51,7 +52,7 @@ func TestOrdersThatComeWhileOneIsOnItsWayAreSentTogether(t *testing.T) {
 		// Who gives up while its order still waits takes it back, and is told so.
 		impatient, giveUp := context.WithCancel(ctx)
 		left := make(chan error)
-		go func() { left <- client.Send(impatient, newOrder(t, Request, "ann", "never")) }()
+		go func() { left <- client.Send(impatient, newOrder(t, library.Request, "ann", "never")) }()
 		waitUntil(t, ctx, client, func(waiting int) bool { return waiting == others+1 })
 		giveUp()
 		if err := <-left; !errors.Is(err, ErrNotSent) {
@@ -90,10 +91,10 @@ func TestWhoGivesUpOnAnOrderThatIsOnItsWayDoesNotStopTheOthers(t *testing.T) {
 		}))
 		impatient, giveUp := context.WithCancel(ctx)
 		errs := make(chan error, 3)
-		go func() { errs <- client.Send(ctx, newOrder(t, Request, "ann", "geb")) }()
+		go func() { errs <- client.Send(ctx, newOrder(t, library.Request, "ann", "geb")) }()
 		<-first
 		for _, book := range []string{"dune", "emma"} {
-			go func() { errs <- client.Send(impatient, newOrder(t, Request, "ann", book)) }()
+			go func() { errs <- client.Send(impatient, newOrder(t, library.Request, "ann", book)) }()
 		}
 		waitUntil(t, ctx, client, func(waiting int) bool { return waiting == 2 })
 		close(goOn)

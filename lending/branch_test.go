@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/library/events"
 	"example.com/library/internal/redistest"
 	"example.com/library/library"
 	"example.com/library/redisconn"
@@ -337,7 +338,7 @@ func wantOneAnswerEach(t testing.TB, ctx context.Context, rdb redis.UniversalCli
 		want[id] = 1
 	}
 	for _, message := range messages {
-		for _, event := range newEvents(message) {
+		for _, event := range events.Parse(message) {
 			if event.Receipt != nil {
 				got[event.Receipt.ID]++
 			}

@@ -72,8 +72,8 @@ func (c *Client) Close() error {
 // Request asks for books and waits until the service has decided. What was lent
 // from the shelves may still be on its way then, see Arrivals. Its error wraps
 // ErrOrder, ErrNotSent or ErrUnknown, or is Redis's; a denial is no error.
-func (c *Client) Request(ctx context.Context, user string, books ...string) (*Receipt, error) {
-	order, err := NewOrder(Request, user, books...)
+func (c *Client) Request(ctx context.Context, user string, books ...string) (*library.Receipt, error) {
+	order, err := NewOrder(library.Request, user, books...)
 	if err != nil {
 		return nil, err
 	}
@@ -82,8 +82,8 @@ func (c *Client) Request(ctx context.Context, user string, books ...string) (*Re
 
 // Return brings books back and waits until the service has taken them. Its error
 // wraps ErrOrder, ErrNotSent or ErrUnknown, or is Redis's; a refusal is no error.
-func (c *Client) Return(ctx context.Context, user string, books ...string) (*Receipt, error) {
-	order, err := NewOrder(Return, user, books...)
+func (c *Client) Return(ctx context.Context, user string, books ...string) (*library.Receipt, error) {
+	order, err := NewOrder(library.Return, user, books...)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +93,7 @@ func (c *Client) Return(ctx context.Context, user string, books ...string) (*Rec
 // Do sends an order and waits for its receipt. An order that was sent before, with
 // the same id, gets the receipt it got then. Its error wraps ErrOrder, ErrNotSent,
 // ErrUnknown or ErrOtherOrder, or is Redis's.
-func (c *Client) Do(ctx context.Context, order Order) (*Receipt, error) {
+func (c *Client) Do(ctx context.Context, order Order) (*library.Receipt, error) {
 	rings, stop := c.listen(ctx, order.ID)
 	defer stop()
 	entry, err := c.send(ctx, order, c.bell)
@@ -108,7 +108,7 @@ func (c *Client) Do(ctx context.Context, order Order) (*Receipt, error) {
 		}
 		return err
 	})
-	if err == nil && receipt.Outcome != Rejected && !receipt.answers(order) {
+	if err == nil && receipt.Outcome != library.Rejected && !order.answeredBy(receipt) {
 		return nil, fmt.Errorf("%w: a %s by %s of %s", ErrOtherOrder, receipt.Action, receipt.User, receipt.Summary())
 	}
 	return receipt, err
@@ -121,8 +121,8 @@ func (c *Client) Send(ctx context.Context, order Order) error {
 	return err
 }
 
-func (c *Client) inbox(action Action) string {
-	if action == Return {
+func (c *Client) inbox(action library.Action) string {
+	if action == library.Return {
 		return c.keys.Returns()
 	}
 	return c.keys.Requests()
@@ -158,7 +158,7 @@ func (c *Client) send(ctx context.Context, order Order, bell string) (string, er
 
 // Wait waits for the receipt of an order that was sent before. Its error wraps
 // ErrUnknown or library.ErrName, or is Redis's.
-func (c *Client) Wait(ctx context.Context, id string) (*Receipt, error) {
+func (c *Client) Wait(ctx context.Context, id string) (*library.Receipt, error) {
 	if err := library.CheckID("id", id); err != nil {
 		return nil, err
 	}
@@ -169,7 +169,7 @@ func (c *Client) Wait(ctx context.Context, id string) (*Receipt, error) {
 
 // await waits for a receipt: for a ring, and by looking at growing intervals. Each
 // time it looks in vain it calls missed.
-func (c *Client) await(ctx context.Context, id string, rings <-chan string, missed func() error) (*Receipt, error) {
+func (c *Client) await(ctx context.Context, id string, rings <-chan string, missed func() error) (*library.Receipt, error) {
 	looks := newLooks()
 	var unconfirmed error
 	for {
@@ -180,7 +180,7 @@ func (c *Client) await(ctx context.Context, id string, rings <-chan string, miss
 			}
 			return nil, fmt.Errorf("%w: %s: %w", ErrUnknown, id, ctx.Err())
 		case text := <-rings:
-			receipt, err := parseReceipt(text)
+			receipt, err := library.ParseReceipt(text)
 			if err != nil || receipt.Outcome == "" {
 				continue
 			}
@@ -230,7 +230,7 @@ func (c *Client) answered(ctx context.Context, pipe redis.Pipeliner, id string) 
 
 // decided looks a receipt up as it was given. Its error wraps ErrNoReceipt, or
 // ErrUnknown where too few replicas have it, or is Redis's.
-func (c *Client) decided(ctx context.Context, id string) (receipt *Receipt, err error) {
+func (c *Client) decided(ctx context.Context, id string) (receipt *library.Receipt, err error) {
 	err = c.believe(ctx, id, func(ctx context.Context, rdb redis.Cmdable) (err error) {
 		receipt, err = c.read(ctx, rdb, id)
 		return err
@@ -241,7 +241,7 @@ func (c *Client) decided(ctx context.Context, id string) (receipt *Receipt, err 
 	return receipt, nil
 }
 
-func (c *Client) read(ctx context.Context, rdb redis.Cmdable, id string) (*Receipt, error) {
+func (c *Client) read(ctx context.Context, rdb redis.Cmdable, id string) (*library.Receipt, error) {
 	// This page first: a receipt moves from it to the older one, never back.
 	var text, older *redis.StringCmd
 	_, _ = rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error {
@@ -258,7 +258,7 @@ func (c *Client) read(ctx context.Context, rdb redis.Cmdable, id string) (*Recei
 	case err != nil:
 		return nil, fmt.Errorf("look up receipt %s: %w", id, err)
 	}
-	return parseReceipt(text.Val())
+	return library.ParseReceipt(text.Val())
 }
 
 // believe looks at the library and, if replicas are asked for, returns only when
@@ -286,7 +286,7 @@ func (c *Client) believe(ctx context.Context, id string, look func(context.Conte
 // Receipt looks a receipt up, and which of its books are still on their way. Its
 // error wraps ErrNoReceipt, or ErrUnknown where too few replicas have it, or is
 // Redis's.
-func (c *Client) Receipt(ctx context.Context, id string) (receipt *Receipt, err error) {
+func (c *Client) Receipt(ctx context.Context, id string) (receipt *library.Receipt, err error) {
 	if err := library.CheckID("id", id); err != nil {
 		return nil, err
 	}
@@ -300,10 +300,10 @@ func (c *Client) Receipt(ctx context.Context, id string) (receipt *Receipt, err 
 }
 
 // locate marks the books of a receipt that are still on their way, and counts them.
-func (c *Client) locate(ctx context.Context, rdb redis.Cmdable, receipt *Receipt) (onTheirWay int, err error) {
+func (c *Client) locate(ctx context.Context, rdb redis.Cmdable, receipt *library.Receipt) (onTheirWay int, err error) {
 	var fetched []string
 	for _, line := range receipt.Books {
-		if line.From == FromShelves {
+		if line.From == library.FromShelves {
 			fetched = append(fetched, line.Book)
 		}
 	}
@@ -326,7 +326,7 @@ func (c *Client) locate(ctx context.Context, rdb redis.Cmdable, receipt *Receipt
 	orders := fetching.Val()
 	for i := range receipt.Books {
 		line := &receipt.Books[i]
-		if line.From != FromShelves {
+		if line.From != library.FromShelves {
 			continue
 		}
 		order, _ := orders[0].(string)
@@ -344,11 +344,11 @@ func (c *Client) locate(ctx context.Context, rdb redis.Cmdable, receipt *Receipt
 // arrived with each that came meanwhile; it also marks them in the receipt. Its
 // error wraps ErrUnknown, ErrNoReceipt where the library lost its data meanwhile,
 // or is Redis's.
-func (c *Client) Arrivals(ctx context.Context, receipt *Receipt, arrived func(Line)) error {
+func (c *Client) Arrivals(ctx context.Context, receipt *library.Receipt, arrived func(library.Line)) error {
 	rings, stop := c.listen(ctx, receipt.ID)
 	defer stop()
 	for i := range receipt.Books {
-		receipt.Books[i].OnItsWay = receipt.Books[i].From == FromShelves
+		receipt.Books[i].OnItsWay = receipt.Books[i].From == library.FromShelves
 	}
 	for looks := newLooks(); ; {
 		before := onTheirWay(receipt)
@@ -381,7 +381,7 @@ func (c *Client) Arrivals(ctx context.Context, receipt *Receipt, arrived func(Li
 	}
 }
 
-func onTheirWay(receipt *Receipt) map[int]bool {
+func onTheirWay(receipt *library.Receipt) map[int]bool {
 	lines := map[int]bool{}
 	for i, line := range receipt.Books {
 		lines[i] = line.OnItsWay

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/library/events"
 	"example.com/library/internal/redistest"
 	"example.com/library/library"
 	"example.com/library/redisconn"
@@ -22,7 +23,7 @@ import (
 
 // wantReceipt checks a receipt but for its id and its dates, and that each book the
 // user holds is due in 28 days.
-func wantReceipt(t testing.TB, got *Receipt, err error, want Receipt) {
+func wantReceipt(t testing.TB, got *library.Receipt, err error, want library.Receipt) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -32,18 +33,21 @@ func wantReceipt(t testing.TB, got *Receipt, err error, want Receipt) {
 	}
 	for _, line := range got.Books {
 		days := time.Until(line.Due).Hours() / 24
-		if holds := line.Result == Lent || line.Result == AlreadyYours; line.Due.IsZero() == holds || holds && (days < 27.9 || days > 28) {
+		if holds := line.Result == library.Lent || line.Result == library.AlreadyYours; line.Due.IsZero() == holds || holds && (days < 27.9 || days > 28) {
 			t.Errorf("%s, which is %s, is due in %.1f days", line.Book, line.Result, days)
 		}
 	}
-	if diff := cmp.Diff(&want, got, cmpopts.IgnoreFields(Receipt{}, "ID"), cmpopts.IgnoreFields(Line{}, "Due")); diff != "" {
+	if diff := cmp.Diff(&want, got, cmpopts.IgnoreFields(library.Receipt{}, "ID"), cmpopts.IgnoreFields(library.Line{}, "Due")); diff != "" {
 		t.Errorf("receipt (-want +got):\n%s", diff)
 	}
 }
 
+// due is when a loan ends that a test made up.
+var due = time.Date(2026, 12, 20, 10, 0, 0, 0, time.UTC)
+
 // An answer is what became of an order that was sent in the background.
 type answer struct {
-	receipt *Receipt
+	receipt *library.Receipt
 	err     error
 }
 
@@ -58,7 +62,7 @@ func ask(ctx context.Context, client *Client, order Order) <-chan answer {
 }
 
 // newOrder is NewOrder for names that are right.
-func newOrder(t testing.TB, action Action, user string, books ...string) Order {
+func newOrder(t testing.TB, action library.Action, user string, books ...string) Order {
 	t.Helper()
 	order, err := NewOrder(action, user, books...)
 	if err != nil {
@@ -74,11 +78,11 @@ func TestBooksAreLentFetchedTakenBackAndLentFromFrontStorage(t *testing.T) {
 		client := newClient(t, rdb)
 
 		receipt, err := client.Request(ctx, "ann", "geb", "Go\u0308del", "geb")
-		wantReceipt(t, receipt, err, Receipt{Action: Request, User: "ann", Outcome: Granted, Books: []Line{
-			{Book: "geb", Result: Lent, From: FromShelves}, {Book: "Gödel", Result: Lent, From: FromShelves},
+		wantReceipt(t, receipt, err, library.Receipt{Action: library.Request, User: "ann", Outcome: library.Granted, Books: []library.Line{
+			{Book: "geb", Result: library.Lent, From: library.FromShelves}, {Book: "Gödel", Result: library.Lent, From: library.FromShelves},
 		}})
 		var arrived []string
-		if err := client.Arrivals(ctx, receipt, func(line Line) { arrived = append(arrived, line.Book) }); err != nil {
+		if err := client.Arrivals(ctx, receipt, func(line library.Line) { arrived = append(arrived, line.Book) }); err != nil {
 			t.Fatal(err)
 		}
 		slices.Sort(arrived)
@@ -91,8 +95,8 @@ func TestBooksAreLentFetchedTakenBackAndLentFromFrontStorage(t *testing.T) {
 		})
 
 		receipt, err = client.Return(ctx, "ann", "geb", "Gödel", "alice")
-		wantReceipt(t, receipt, err, Receipt{Action: Return, User: "ann", Outcome: Partial, Books: []Line{
-			{Book: "geb", Result: TakenBack}, {Book: "Gödel", Result: TakenBack}, {Book: "alice", Result: NotYours},
+		wantReceipt(t, receipt, err, library.Receipt{Action: library.Return, User: "ann", Outcome: library.Partial, Books: []library.Line{
+			{Book: "geb", Result: library.TakenBack}, {Book: "Gödel", Result: library.TakenBack}, {Book: "alice", Result: library.NotYours},
 		}})
 		s := settled(t, ctx, rdb)
 		if len(s.Front) != 1 || len(s.Loans) != 0 {
@@ -100,14 +104,14 @@ func TestBooksAreLentFetchedTakenBackAndLentFromFrontStorage(t *testing.T) {
 		}
 
 		receipt, err = client.Request(ctx, "bob", s.Front[0])
-		wantReceipt(t, receipt, err, Receipt{Action: Request, User: "bob", Outcome: Granted, Books: []Line{
-			{Book: s.Front[0], Result: Lent, From: FromFront},
+		wantReceipt(t, receipt, err, library.Receipt{Action: library.Request, User: "bob", Outcome: library.Granted, Books: []library.Line{
+			{Book: s.Front[0], Result: library.Lent, From: library.FromFront},
 		}})
-		if err := client.Arrivals(ctx, receipt, func(line Line) { t.Errorf("%s arrived from front storage", line.Book) }); err != nil {
+		if err := client.Arrivals(ctx, receipt, func(line library.Line) { t.Errorf("%s arrived from front storage", line.Book) }); err != nil {
 			t.Fatal(err)
 		}
 		receipt, err = client.Return(ctx, "bob", s.Front[0])
-		wantReceipt(t, receipt, err, Receipt{Action: Return, User: "bob", Outcome: Returned, Books: []Line{{Book: s.Front[0], Result: TakenBack}}})
+		wantReceipt(t, receipt, err, library.Receipt{Action: library.Return, User: "bob", Outcome: library.Returned, Books: []library.Line{{Book: s.Front[0], Result: library.TakenBack}}})
 		wantState(t, ctx, rdb, s)
 	})
 }
@@ -124,11 +128,11 @@ func TestAHundredBooksTravelTogetherAndEachArrives(t *testing.T) {
 		}
 		slices.Sort(names100)
 		receipt, err := client.Request(ctx, `"ann"`, names100...)
-		if err != nil || receipt.Outcome != Granted {
+		if err != nil || receipt.Outcome != library.Granted {
 			t.Fatalf("Request = %+v, %v", receipt, err)
 		}
 		var arrived []string
-		if err := client.Arrivals(ctx, receipt, func(line Line) { arrived = append(arrived, line.Book) }); err != nil {
+		if err := client.Arrivals(ctx, receipt, func(line library.Line) { arrived = append(arrived, line.Book) }); err != nil {
 			t.Fatal(err)
 		}
 		slices.Sort(arrived)
@@ -152,7 +156,7 @@ func TestAHundredBooksTravelTogetherAndEachArrives(t *testing.T) {
 		}
 		books, entries := map[string]int{}, map[string]int{}
 		for _, message := range rdb.XRange(ctx, names.Events(), "-", "+").Val() {
-			for i, event := range newEvents(message) {
+			for i, event := range events.Parse(message) {
 				books[event.Event] += len(event.Books)
 				if i == 0 {
 					entries[event.Event]++
@@ -177,23 +181,23 @@ func TestARequestIsAnsweredBookByBook(t *testing.T) {
 		(&branch{loansMax: 2}).open(t, rdb)
 		client := newClient(t, rdb)
 		for _, test := range []struct {
-			action  Action
+			action  library.Action
 			user    string
 			books   []string
-			outcome Outcome
-			lines   []Line
+			outcome library.Outcome
+			lines   []library.Line
 		}{
-			{Request, "ann", []string{"geb"}, Granted, []Line{{Book: "geb", Result: Lent, From: FromShelves}}},
-			{Request, "bob", []string{"geb"}, Denied, []Line{{Book: "geb", Result: Unavailable}}},
-			{Request, "bob", []string{"geb", "alice"}, Partial, []Line{{Book: "geb", Result: Unavailable}, {Book: "alice", Result: Lent, From: FromShelves}}},
-			{Request, "ann", []string{"geb"}, Denied, []Line{{Book: "geb", Result: AlreadyYours}}},
-			{Request, "ann", []string{"dune", "cities"}, Denied, []Line{{Book: "dune", Result: OverLimit}, {Book: "cities", Result: OverLimit}}},
-			{Request, "ann", []string{"geb", "dune"}, Partial, []Line{{Book: "geb", Result: AlreadyYours}, {Book: "dune", Result: Lent, From: FromShelves}}},
-			{Return, "ann", []string{"alice"}, Refused, []Line{{Book: "alice", Result: NotYours}}},
-			{Return, "eve", []string{"nothing"}, Refused, []Line{{Book: "nothing", Result: NotYours}}},
+			{library.Request, "ann", []string{"geb"}, library.Granted, []library.Line{{Book: "geb", Result: library.Lent, From: library.FromShelves}}},
+			{library.Request, "bob", []string{"geb"}, library.Denied, []library.Line{{Book: "geb", Result: library.Unavailable}}},
+			{library.Request, "bob", []string{"geb", "alice"}, library.Partial, []library.Line{{Book: "geb", Result: library.Unavailable}, {Book: "alice", Result: library.Lent, From: library.FromShelves}}},
+			{library.Request, "ann", []string{"geb"}, library.Denied, []library.Line{{Book: "geb", Result: library.AlreadyYours}}},
+			{library.Request, "ann", []string{"dune", "cities"}, library.Denied, []library.Line{{Book: "dune", Result: library.OverLimit}, {Book: "cities", Result: library.OverLimit}}},
+			{library.Request, "ann", []string{"geb", "dune"}, library.Partial, []library.Line{{Book: "geb", Result: library.AlreadyYours}, {Book: "dune", Result: library.Lent, From: library.FromShelves}}},
+			{library.Return, "ann", []string{"alice"}, library.Refused, []library.Line{{Book: "alice", Result: library.NotYours}}},
+			{library.Return, "eve", []string{"nothing"}, library.Refused, []library.Line{{Book: "nothing", Result: library.NotYours}}},
 		} {
 			receipt, err := client.Do(ctx, newOrder(t, test.action, test.user, test.books...))
-			wantReceipt(t, receipt, err, Receipt{Action: test.action, User: test.user, Outcome: test.outcome, Books: test.lines})
+			wantReceipt(t, receipt, err, library.Receipt{Action: test.action, User: test.user, Outcome: test.outcome, Books: test.lines})
 		}
 		wantState(t, ctx, rdb, state{
 			Loans: map[string]string{"geb": "ann", "dune": "ann", "alice": "bob"}, Cards: map[string][]string{"ann": {"dune", "geb"}, "bob": {"alice"}},
@@ -208,13 +212,13 @@ func TestABookThatIsStillBeingFetchedIsOnItsWay(t *testing.T) {
 		(&branch{services: []string{library.Lending}}).open(t, rdb)
 		client := newClient(t, rdb)
 		receipt, err := client.Request(ctx, "ann", "geb")
-		wantReceipt(t, receipt, err, Receipt{Action: Request, User: "ann", Outcome: Granted, Books: []Line{{Book: "geb", Result: Lent, From: FromShelves}}})
+		wantReceipt(t, receipt, err, library.Receipt{Action: library.Request, User: "ann", Outcome: library.Granted, Books: []library.Line{{Book: "geb", Result: library.Lent, From: library.FromShelves}}})
 		id, due := receipt.ID, receipt.Books[0].Due
 
 		receipt, err = client.Receipt(ctx, id)
-		wantReceipt(t, receipt, err, Receipt{Action: Request, User: "ann", Outcome: Granted, Books: []Line{{Book: "geb", Result: Lent, From: FromShelves, OnItsWay: true}}})
+		wantReceipt(t, receipt, err, library.Receipt{Action: library.Request, User: "ann", Outcome: library.Granted, Books: []library.Line{{Book: "geb", Result: library.Lent, From: library.FromShelves, OnItsWay: true}}})
 		back, err := client.Return(ctx, "ann", "geb")
-		wantReceipt(t, back, err, Receipt{Action: Return, User: "ann", Outcome: Refused, Books: []Line{{Book: "geb", Result: OnItsWay}}})
+		wantReceipt(t, back, err, library.Receipt{Action: library.Return, User: "ann", Outcome: library.Refused, Books: []library.Line{{Book: "geb", Result: library.OnItsWay}}})
 		where, err := client.Where(ctx, "geb")
 		if diff := cmp.Diff(&Whereabouts{Book: "geb", Place: OnWay, User: "ann", Due: due}, where); err != nil || diff != "" {
 			t.Errorf("Where = %v (-want +got):\n%s", err, diff)
@@ -229,13 +233,13 @@ func TestABookThatIsStillBeingFetchedIsOnItsWay(t *testing.T) {
 		}
 		short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 		defer cancel()
-		if err := client.Arrivals(short, receipt, func(line Line) { t.Errorf("%s arrived", line.Book) }); !errors.Is(err, ErrUnknown) {
+		if err := client.Arrivals(short, receipt, func(line library.Line) { t.Errorf("%s arrived", line.Book) }); !errors.Is(err, ErrUnknown) {
 			t.Errorf("Arrivals = %v, want an error that wraps ErrUnknown", err)
 		}
 
-		arrivals := make(chan Line, 10)
+		arrivals := make(chan library.Line, 10)
 		waited := make(chan error, 1)
-		go func() { waited <- client.Arrivals(ctx, receipt, func(line Line) { arrivals <- line }) }()
+		go func() { waited <- client.Arrivals(ctx, receipt, func(line library.Line) { arrivals <- line }) }()
 		(&branch{name: "worker2", services: []string{library.Shelving}}).open(t, rdb)
 		if err := <-waited; err != nil || len(arrivals) != 1 {
 			t.Fatalf("Arrivals = %v, and %d books arrived, want 1", err, len(arrivals))
@@ -244,7 +248,7 @@ func TestABookThatIsStillBeingFetchedIsOnItsWay(t *testing.T) {
 			t.Errorf("%+v arrived, and the receipt says %+v", line, receipt.Books[0])
 		}
 		receipt, err = client.Receipt(ctx, id)
-		wantReceipt(t, receipt, err, Receipt{Action: Request, User: "ann", Outcome: Granted, Books: []Line{{Book: "geb", Result: Lent, From: FromShelves}}})
+		wantReceipt(t, receipt, err, library.Receipt{Action: library.Request, User: "ann", Outcome: library.Granted, Books: []library.Line{{Book: "geb", Result: library.Lent, From: library.FromShelves}}})
 		where, err = client.Where(ctx, "geb")
 		if diff := cmp.Diff(&Whereabouts{Book: "geb", Place: IsLent, User: "ann", Due: due}, where); err != nil || diff != "" {
 			t.Errorf("Where = %v (-want +got):\n%s", err, diff)
@@ -279,9 +283,9 @@ func TestAnOrderThatOvertakesTheReturnOfTheSameBookIsHandedOn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		events := rdb.XRevRangeN(ctx, names.Events(), "+", "-", 1).Val()
+		last := rdb.XRevRangeN(ctx, names.Events(), "+", "-", 1).Val()
 		(&branch{name: "shelver2", services: []string{library.Shelving}}).open(t, rdb)
-		next := newEvents(waitForEntry(t, ctx, rdb, names.Events(), events[0].ID))
+		next := events.Parse(waitForEntry(t, ctx, rdb, names.Events(), last[0].ID))
 		if len(next) != 1 || next[0].Event != "awaited" || next[0].Request != receipt.ID {
 			t.Errorf("the next events are %+v, want the book to be awaited", next)
 		}
@@ -289,7 +293,7 @@ func TestAnOrderThatOvertakesTheReturnOfTheSameBookIsHandedOn(t *testing.T) {
 			t.Fatal(err)
 		}
 		arrived := 0
-		if err := client.Arrivals(ctx, receipt, func(Line) { arrived++ }); err != nil || arrived != 1 {
+		if err := client.Arrivals(ctx, receipt, func(library.Line) { arrived++ }); err != nil || arrived != 1 {
 			t.Errorf("Arrivals = %v, and %d books arrived, want 1", err, arrived)
 		}
 		wantState(t, ctx, rdb, state{Loans: map[string]string{"geb": "bob"}, Cards: map[string][]string{"bob": {"geb"}}, Out: []string{"geb"}})
@@ -301,7 +305,7 @@ func TestTheSameOrderSentAgainGetsTheSameReceipt(t *testing.T) {
 		ctx := deadline(t)
 		(&branch{}).open(t, rdb)
 		client := newClient(t, rdb)
-		order := newOrder(t, Request, "ann", "geb", "alice")
+		order := newOrder(t, library.Request, "ann", "geb", "alice")
 		first, err := client.Do(ctx, order)
 		if err != nil {
 			t.Fatal(err)
@@ -322,7 +326,7 @@ func TestTheSameOrderSentAgainGetsTheSameReceipt(t *testing.T) {
 		lent := 0
 		messages, err := rdb.XRange(ctx, names.Events(), "-", "+").Result()
 		for _, message := range messages {
-			for _, event := range newEvents(message) {
+			for _, event := range events.Parse(message) {
 				if event.Event == "lent" {
 					lent++
 				}
@@ -350,7 +354,7 @@ func TestAReceiptIsFoundOnEitherPage(t *testing.T) {
 		ctx := deadline(t)
 		(&branch{}).open(t, rdb)
 		client := newClient(t, rdb)
-		order := newOrder(t, Request, "ann", "geb", "alice")
+		order := newOrder(t, library.Request, "ann", "geb", "alice")
 		first, err := client.Do(ctx, order)
 		if err != nil {
 			t.Fatal(err)
@@ -364,14 +368,14 @@ func TestAReceiptIsFoundOnEitherPage(t *testing.T) {
 				t.Fatalf("the receipt is not in %s: %v", key, err)
 			}
 			looked := newClient(t, rdb)
-			for call, f := range map[string]func() (*Receipt, error){
-				"Receipt":  func() (*Receipt, error) { return looked.Receipt(ctx, order.ID) },
-				"Wait":     func() (*Receipt, error) { return looked.Wait(ctx, order.ID) },
-				"Do again": func() (*Receipt, error) { return looked.Do(ctx, order) },
-				"Arrivals": func() (*Receipt, error) {
+			for call, f := range map[string]func() (*library.Receipt, error){
+				"Receipt":  func() (*library.Receipt, error) { return looked.Receipt(ctx, order.ID) },
+				"Wait":     func() (*library.Receipt, error) { return looked.Wait(ctx, order.ID) },
+				"Do again": func() (*library.Receipt, error) { return looked.Do(ctx, order) },
+				"Arrivals": func() (*library.Receipt, error) {
 					receipt := *first
 					receipt.Books = slices.Clone(first.Books)
-					return &receipt, looked.Arrivals(ctx, &receipt, func(Line) {})
+					return &receipt, looked.Arrivals(ctx, &receipt, func(library.Line) {})
 				},
 			} {
 				got, err := f()
@@ -413,7 +417,7 @@ func TestAnOrderIsLostOnlyWhereNeitherItsEntryNorAReceiptIsLeft(t *testing.T) {
 	each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := deadline(t)
 		client := newClient(t, rdb)
-		order := newOrder(t, Request, "ann", "geb")
+		order := newOrder(t, library.Request, "ann", "geb")
 		entry, err := client.send(ctx, order, "")
 		if err != nil {
 			t.Fatal(err)
@@ -465,14 +469,14 @@ func TestAnIDThatBelongsToAnotherOrderIsRefused(t *testing.T) {
 		ctx := deadline(t)
 		(&branch{}).open(t, rdb)
 		client := newClient(t, rdb)
-		order := newOrder(t, Request, "ann", "geb", "alice")
+		order := newOrder(t, library.Request, "ann", "geb", "alice")
 		if _, err := client.Do(ctx, order); err != nil {
 			t.Fatal(err)
 		}
 		for title, change := range map[string]func(*Order){
 			"another user":   func(o *Order) { o.User = "bob" },
 			"other books":    func(o *Order) { o.Books = []string{"geb"} },
-			"another action": func(o *Order) { o.Action = Return },
+			"another action": func(o *Order) { o.Action = library.Return },
 		} {
 			other := order
 			change(&other)
@@ -491,7 +495,7 @@ func TestAnOrderThatBreaksARuleIsNotSent(t *testing.T) {
 	each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := deadline(t)
 		client := newClient(t, rdb)
-		bad := Order{ID: "r 1", Action: Request, User: "ann", Books: []string{"geb"}}
+		bad := Order{ID: "r 1", Action: library.Request, User: "ann", Books: []string{"geb"}}
 		for call, f := range map[string]func() error{
 			"Request": func() error { _, err := client.Request(ctx, "ann"); return err },
 			"Return":  func() error { _, err := client.Return(ctx, "", "geb"); return err },
@@ -512,7 +516,7 @@ func TestAnOrderSentAheadIsAnsweredWhenAServiceRuns(t *testing.T) {
 	each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := deadline(t)
 		client := newClient(t, rdb)
-		orders := []Order{newOrder(t, Request, "ann", "geb"), newOrder(t, Return, "ann", "alice")}
+		orders := []Order{newOrder(t, library.Request, "ann", "geb"), newOrder(t, library.Return, "ann", "alice")}
 		for _, order := range orders {
 			if err := client.Send(ctx, order); err != nil {
 				t.Fatal(err)
@@ -528,9 +532,9 @@ func TestAnOrderSentAheadIsAnsweredWhenAServiceRuns(t *testing.T) {
 		}()
 		(&branch{}).open(t, rdb)
 		got := <-answers
-		wantReceipt(t, got.receipt, got.err, Receipt{Action: Request, User: "ann", Outcome: Granted, Books: []Line{{Book: "geb", Result: Lent, From: FromShelves}}})
+		wantReceipt(t, got.receipt, got.err, library.Receipt{Action: library.Request, User: "ann", Outcome: library.Granted, Books: []library.Line{{Book: "geb", Result: library.Lent, From: library.FromShelves}}})
 		receipt, err := client.Wait(ctx, orders[1].ID)
-		wantReceipt(t, receipt, err, Receipt{Action: Return, User: "ann", Outcome: Refused, Books: []Line{{Book: "alice", Result: NotYours}}})
+		wantReceipt(t, receipt, err, library.Receipt{Action: library.Return, User: "ann", Outcome: library.Refused, Books: []library.Line{{Book: "alice", Result: library.NotYours}}})
 		settled(t, ctx, rdb)
 		wantOneAnswerEach(t, ctx, rdb, orders[0].ID, orders[1].ID)
 	})
@@ -542,7 +546,7 @@ func TestAnOrderIsAnsweredThoughThereWasNoGroupWhenItCame(t *testing.T) {
 	each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := deadline(t)
 		client := newClient(t, rdb)
-		order := newOrder(t, Request, "bob", "geb")
+		order := newOrder(t, library.Request, "bob", "geb")
 		if err := client.Send(ctx, order); err != nil {
 			t.Fatal(err)
 		}
@@ -551,7 +555,7 @@ func TestAnOrderIsAnsweredThoughThereWasNoGroupWhenItCame(t *testing.T) {
 		}
 		(&branch{}).open(t, rdb)
 		receipt, err := client.Wait(ctx, order.ID)
-		wantReceipt(t, receipt, err, Receipt{Action: Request, User: "bob", Outcome: Granted, Books: []Line{{Book: "geb", Result: Lent, From: FromShelves}}})
+		wantReceipt(t, receipt, err, library.Receipt{Action: library.Request, User: "bob", Outcome: library.Granted, Books: []library.Line{{Book: "geb", Result: library.Lent, From: library.FromShelves}}})
 		settled(t, ctx, rdb)
 		wantOneAnswerEach(t, ctx, rdb, order.ID)
 	})
@@ -660,7 +664,7 @@ func TestACardKeepsAStampForEachLoan(t *testing.T) {
 			t.Errorf("the stamp is %s, but the receipt %s", stamp, text)
 		}
 		again, err := client.Request(ctx, "ann", "geb")
-		wantReceipt(t, again, err, Receipt{Action: Request, User: "ann", Outcome: Denied, Books: []Line{{Book: "geb", Result: AlreadyYours}}})
+		wantReceipt(t, again, err, library.Receipt{Action: library.Request, User: "ann", Outcome: library.Denied, Books: []library.Line{{Book: "geb", Result: library.AlreadyYours}}})
 		if !again.Books[0].Due.Equal(receipt.Books[0].Due) {
 			t.Errorf("the book is due %v, but was lent until %v", again.Books[0].Due, receipt.Books[0].Due)
 		}
@@ -684,7 +688,7 @@ func TestAnOrderThatNobodyAnswersIsNotKnown(t *testing.T) {
 	each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := deadline(t)
 		client := newClient(t, rdb)
-		order := newOrder(t, Request, "ann", "geb")
+		order := newOrder(t, library.Request, "ann", "geb")
 		patience, giveUp := context.WithCancel(ctx)
 		answers := ask(patience, client, order)
 		waitForEntry(t, ctx, rdb, names.Requests(), "0")
@@ -699,7 +703,7 @@ func TestAnOrderThatNobodyAnswersIsNotKnown(t *testing.T) {
 		// It may still take effect, and does.
 		(&branch{}).open(t, rdb)
 		receipt, err := client.Wait(ctx, order.ID)
-		wantReceipt(t, receipt, err, Receipt{Action: Request, User: "ann", Outcome: Granted, Books: []Line{{Book: "geb", Result: Lent, From: FromShelves}}})
+		wantReceipt(t, receipt, err, library.Receipt{Action: library.Request, User: "ann", Outcome: library.Granted, Books: []library.Line{{Book: "geb", Result: library.Lent, From: library.FromShelves}}})
 		settled(t, ctx, rdb)
 		wantOneAnswerEach(t, ctx, rdb, order.ID)
 	})
@@ -719,10 +723,10 @@ func TestAnOrderThatReachesNoServerIsNotSent(t *testing.T) {
 	defer client.Close()
 	for call, f := range map[string]func(ctx context.Context) error{
 		"Do": func(ctx context.Context) error {
-			_, err := client.Do(ctx, newOrder(t, Request, "ann", "geb"))
+			_, err := client.Do(ctx, newOrder(t, library.Request, "ann", "geb"))
 			return err
 		},
-		"Send": func(ctx context.Context) error { return client.Send(ctx, newOrder(t, Request, "ann", "geb")) },
+		"Send": func(ctx context.Context) error { return client.Send(ctx, newOrder(t, library.Request, "ann", "geb")) },
 	} {
 		short, cancel := context.WithTimeout(deadline(t), 300*time.Millisecond)
 		defer cancel()
@@ -737,7 +741,7 @@ func TestAnOrderWhoseTimeIsOverBeforeItIsSentIsNotSent(t *testing.T) {
 		over, cancel := context.WithTimeout(context.Background(), -time.Second)
 		defer cancel()
 		client := newClient(t, rdb)
-		if err := client.Send(over, newOrder(t, Request, "ann", "geb")); !errors.Is(err, ErrNotSent) || errors.Is(err, ErrUnknown) {
+		if err := client.Send(over, newOrder(t, library.Request, "ann", "geb")); !errors.Is(err, ErrNotSent) || errors.Is(err, ErrUnknown) {
 			t.Errorf("Send = %v, want an error that wraps ErrNotSent", err)
 		}
 		if n := rdb.Exists(deadline(t), names.Requests()).Val(); n != 0 {
@@ -765,7 +769,7 @@ func TestAnOrderThatTheServerMayHaveTakenIsNotKnown(t *testing.T) {
 	}
 	patience, giveUp := context.WithCancel(deadline(t))
 	sent := make(chan error, 1)
-	go func() { sent <- client.Send(patience, newOrder(t, Request, "ann", "geb")) }()
+	go func() { sent <- client.Send(patience, newOrder(t, library.Request, "ann", "geb")) }()
 	again := time.NewTicker(time.Millisecond)
 	defer again.Stop()
 	for proxy.Faults() == 0 {
@@ -808,7 +812,7 @@ func TestABellMissedWhileTheSubscriptionWasCutIsMadeUpByLooking(t *testing.T) {
 	ctx := deadline(t)
 	rdb := redistest.Start(t).Client(t)
 	client := newClient(t, rdb)
-	order := newOrder(t, Request, "ann", "geb")
+	order := newOrder(t, library.Request, "ann", "geb")
 	answers := ask(ctx, client, order)
 	waitForEntry(t, ctx, rdb, names.Requests(), "0") // so the client has subscribed
 	if err := rdb.Do(ctx, "ACL", "SETUSER", "default", "-subscribe").Err(); err != nil {
@@ -819,11 +823,11 @@ func TestABellMissedWhileTheSubscriptionWasCutIsMadeUpByLooking(t *testing.T) {
 	}
 	(&branch{}).open(t, rdb)
 	got := <-answers
-	wantReceipt(t, got.receipt, got.err, Receipt{Action: Request, User: "ann", Outcome: Granted, Books: []Line{{Book: "geb", Result: Lent, From: FromShelves}}})
+	wantReceipt(t, got.receipt, got.err, library.Receipt{Action: library.Request, User: "ann", Outcome: library.Granted, Books: []library.Line{{Book: "geb", Result: library.Lent, From: library.FromShelves}}})
 	if channels := rdb.PubSubChannels(ctx, "*").Val(); len(channels) != 0 {
 		t.Errorf("somebody heard the bell on %q", channels)
 	}
-	if err := client.Arrivals(ctx, got.receipt, func(Line) {}); err != nil {
+	if err := client.Arrivals(ctx, got.receipt, func(library.Line) {}); err != nil {
 		t.Errorf("Arrivals = %v", err)
 	}
 	if err := rdb.Do(ctx, "ACL", "SETUSER", "default", "+subscribe").Err(); err != nil {
@@ -836,7 +840,7 @@ func TestASubscriptionThatWasCutIsMadeAgain(t *testing.T) {
 	ctx := deadline(t)
 	rdb := redistest.Start(t).Client(t)
 	client := newClient(t, rdb)
-	order := newOrder(t, Request, "ann", "geb")
+	order := newOrder(t, library.Request, "ann", "geb")
 	answers := ask(ctx, client, order)
 	waitForEntry(t, ctx, rdb, names.Requests(), "0")
 	if n, err := rdb.Do(ctx, "CLIENT", "KILL", "TYPE", "pubsub").Int(); n != 1 || err != nil {
@@ -852,7 +856,7 @@ func TestASubscriptionThatWasCutIsMadeAgain(t *testing.T) {
 		}
 	}
 	(&branch{}).open(t, rdb)
-	if got := <-answers; got.err != nil || got.receipt.Outcome != Granted {
+	if got := <-answers; got.err != nil || got.receipt.Outcome != library.Granted {
 		t.Errorf("Do = %+v, %v", got.receipt, got.err)
 	}
 }
@@ -868,7 +872,7 @@ func TestAClientWithoutASubscriptionLearnsItsAnswersByLooking(t *testing.T) {
 			t.Fatal(err)
 		}
 		arrived := 0
-		if err := client.Arrivals(ctx, receipt, func(Line) { arrived++ }); err != nil || arrived > 1 {
+		if err := client.Arrivals(ctx, receipt, func(library.Line) { arrived++ }); err != nil || arrived > 1 {
 			t.Errorf("Arrivals = %v, and %d books arrived", err, arrived)
 		}
 	})
@@ -911,7 +915,7 @@ func TestAWrongRingIsNoAnswer(t *testing.T) {
 	each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := deadline(t)
 		client := newClient(t, rdb)
-		order := newOrder(t, Request, "ann", "geb")
+		order := newOrder(t, library.Request, "ann", "geb")
 		answers := ask(ctx, client, order)
 		entry := waitForEntry(t, ctx, rdb, names.Requests(), "0")
 		channel := "{main}:lending:bell:" + entry.Values["bell"].(string)
@@ -926,7 +930,7 @@ func TestAWrongRingIsNoAnswer(t *testing.T) {
 		}
 		(&branch{}).open(t, rdb)
 		got := <-answers
-		wantReceipt(t, got.receipt, got.err, Receipt{Action: Request, User: "ann", Outcome: Granted, Books: []Line{{Book: "geb", Result: Lent, From: FromShelves}}})
+		wantReceipt(t, got.receipt, got.err, library.Receipt{Action: library.Request, User: "ann", Outcome: library.Granted, Books: []library.Line{{Book: "geb", Result: library.Lent, From: library.FromShelves}}})
 	})
 }
 
@@ -944,7 +948,7 @@ func TestAnOrderThatTheServerLostIsSentAgain(t *testing.T) {
 			each(t, func(t *testing.T, rdb *redis.Client) {
 				ctx := deadline(t)
 				client := newClient(t, rdb)
-				order := newOrder(t, Request, "ann", "geb")
+				order := newOrder(t, library.Request, "ann", "geb")
 				answers := ask(ctx, client, order)
 				first := waitForEntry(t, ctx, rdb, names.Requests(), "0")
 				if err := lose(ctx, rdb, first.ID); err != nil {
@@ -956,7 +960,7 @@ func TestAnOrderThatTheServerLostIsSentAgain(t *testing.T) {
 				}
 				(&branch{}).open(t, rdb)
 				got := <-answers
-				wantReceipt(t, got.receipt, got.err, Receipt{Action: Request, User: "ann", Outcome: Granted, Books: []Line{{Book: "geb", Result: Lent, From: FromShelves}}})
+				wantReceipt(t, got.receipt, got.err, library.Receipt{Action: library.Request, User: "ann", Outcome: library.Granted, Books: []library.Line{{Book: "geb", Result: library.Lent, From: library.FromShelves}}})
 				settled(t, ctx, rdb)
 				wantOneAnswerEach(t, ctx, rdb, order.ID)
 			})
@@ -970,7 +974,7 @@ func TestAnOrderInAWorkersHandsIsNotSentAgain(t *testing.T) {
 		client := newClient(t, rdb)
 		looks := make(chan struct{}, 100)
 		client.rdb.AddHook(lookHook(func() { looks <- struct{}{} }))
-		order := newOrder(t, Request, "ann", "geb")
+		order := newOrder(t, library.Request, "ann", "geb")
 		answers := ask(ctx, client, order)
 		waitForEntry(t, ctx, rdb, names.Requests(), "0")
 		if err := rdb.XGroupCreate(ctx, names.Requests(), library.Lending, "0").Err(); err != nil {
@@ -988,7 +992,7 @@ func TestAnOrderInAWorkersHandsIsNotSentAgain(t *testing.T) {
 			t.Errorf("the inbox has %d entries, want 1", n)
 		}
 		(&branch{}).open(t, rdb)
-		if got := <-answers; got.err != nil || got.receipt.Outcome != Granted {
+		if got := <-answers; got.err != nil || got.receipt.Outcome != library.Granted {
 			t.Errorf("Do = %+v, %v", got.receipt, got.err)
 		}
 		settled(t, ctx, rdb)
@@ -1008,9 +1012,9 @@ func TestAServiceGoesOnWithNewOrdersAfterAllDataVanished(t *testing.T) {
 		if err := rdb.FlushAll(ctx).Err(); err != nil {
 			t.Fatal(err)
 		}
-		order := newOrder(t, Request, "bob", "geb")
+		order := newOrder(t, library.Request, "bob", "geb")
 		receipt, err := client.Do(ctx, order)
-		wantReceipt(t, receipt, err, Receipt{Action: Request, User: "bob", Outcome: Granted, Books: []Line{{Book: "geb", Result: Lent, From: FromShelves}}})
+		wantReceipt(t, receipt, err, library.Receipt{Action: library.Request, User: "bob", Outcome: library.Granted, Books: []library.Line{{Book: "geb", Result: library.Lent, From: library.FromShelves}}})
 		wantState(t, ctx, rdb, state{Loans: map[string]string{"geb": "bob"}, Cards: map[string][]string{"bob": {"geb"}}, Out: []string{"geb"}})
 		wantOneAnswerEach(t, ctx, rdb, order.ID)
 		if !strings.Contains(b.logs.String(), "the library's data is gone") {
@@ -1036,7 +1040,7 @@ func TestArrivalsEndWhenAllDataVanished(t *testing.T) {
 		client.rdb.AddHook(pipelineHook(func([]redis.Cmder) { looks <- struct{}{} }))
 		ended := make(chan error, 1)
 		go func() {
-			ended <- client.Arrivals(ctx, receipt, func(line Line) { t.Errorf("%s arrived", line.Book) })
+			ended <- client.Arrivals(ctx, receipt, func(line library.Line) { t.Errorf("%s arrived", line.Book) })
 		}()
 		<-looks
 		if err := rdb.FlushAll(ctx).Err(); err != nil {
@@ -1080,19 +1084,19 @@ func TestAUserWhoseCardIsBrokenStopsNobodyElse(t *testing.T) {
 		client := newClient(t, rdb)
 		answers := map[string]<-chan answer{}
 		for _, user := range []string{"bob", "ann", "eve"} { // in one batch, as no service runs yet
-			order := newOrder(t, Request, user, "the book of "+user)
+			order := newOrder(t, library.Request, user, "the book of "+user)
 			if err := client.Send(ctx, order); err != nil {
 				t.Fatal(err)
 			}
 			answers[user] = ask(ctx, client, order)
 		}
 		(&branch{}).open(t, rdb)
-		for user, outcome := range map[string]Outcome{"bob": Granted, "ann": Rejected, "eve": Granted} {
+		for user, outcome := range map[string]library.Outcome{"bob": library.Granted, "ann": library.Rejected, "eve": library.Granted} {
 			got := <-answers[user]
 			if got.err != nil {
 				t.Fatal(got.err)
 			}
-			if got.receipt.Outcome != outcome || (got.receipt.Reason != "") != (outcome == Rejected) {
+			if got.receipt.Outcome != outcome || (got.receipt.Reason != "") != (outcome == library.Rejected) {
 				t.Errorf("the request of %s is %s, %q, want %s", user, got.receipt.Outcome, got.receipt.Reason, outcome)
 			}
 		}
@@ -1117,7 +1121,7 @@ func TestOfManyClientsWhoAskForOneBookOneGetsIt(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { client.Close() })
-			order := newOrder(t, Request, fmt.Sprint("user ", i), "geb")
+			order := newOrder(t, library.Request, fmt.Sprint("user ", i), "geb")
 			ids = append(ids, order.ID)
 			go func() {
 				receipt, err := client.Do(ctx, order)
@@ -1130,9 +1134,9 @@ func TestOfManyClientsWhoAskForOneBookOneGetsIt(t *testing.T) {
 			switch {
 			case got.err != nil:
 				t.Fatal(got.err)
-			case got.receipt.Outcome == Granted && holder == "":
+			case got.receipt.Outcome == library.Granted && holder == "":
 				holder = got.receipt.User
-			case got.receipt.Outcome != Denied || got.receipt.Books[0].Result != Unavailable:
+			case got.receipt.Outcome != library.Denied || got.receipt.Books[0].Result != library.Unavailable:
 				t.Errorf("%s, too, was told: %s, %s", got.receipt.User, got.receipt.Outcome, got.receipt.Summary())
 			}
 		}
@@ -1155,7 +1159,7 @@ func TestAUserNeverHoldsMoreBooksThanTheLimit(t *testing.T) {
 				for j := range booksEach {
 					books = append(books, fmt.Sprintf("book %d of request %d by %s", j, i, user))
 				}
-				order := newOrder(t, Request, user, books...)
+				order := newOrder(t, library.Request, user, books...)
 				go func() {
 					receipt, err := client.Do(ctx, order)
 					answers <- answer{receipt, err}
@@ -1169,9 +1173,9 @@ func TestAUserNeverHoldsMoreBooksThanTheLimit(t *testing.T) {
 				}
 				for _, line := range got.receipt.Books {
 					switch line.Result {
-					case Lent:
+					case library.Lent:
 						held++
-					case OverLimit:
+					case library.OverLimit:
 					default:
 						t.Errorf("%s is %s", line.Book, line.Result)
 					}
@@ -1187,7 +1191,7 @@ func TestAUserNeverHoldsMoreBooksThanTheLimit(t *testing.T) {
 	})
 }
 
-func TestWatchTellsEachEventOnceInOrder(t *testing.T) {
+func TestTheLogTellsEachEventOnceInOrder(t *testing.T) {
 	each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := deadline(t)
 		(&branch{}).open(t, rdb)
@@ -1206,9 +1210,9 @@ func TestWatchTellsEachEventOnceInOrder(t *testing.T) {
 				begun <- struct{}{}
 			}
 		}))
-		seen, ended := make(chan *Event, 100), make(chan error, 1)
+		seen, ended := make(chan *events.Event, 100), make(chan error, 1)
 		go func() {
-			ended <- watcher.Watch(watching, time.Time{}, func(event *Event) error {
+			ended <- events.Follow(watching, watcher.rdb, names, time.Time{}, func(event *events.Event) error {
 				seen <- event
 				return nil
 			})
@@ -1218,38 +1222,38 @@ func TestWatchTellsEachEventOnceInOrder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantEvent := func(want Event) {
+		wantEvent := func(want events.Event) {
 			t.Helper()
 			select {
 			case got := <-seen:
 				if got.ID == "" || time.Since(got.Time).Abs() > within {
 					t.Errorf("the event has id %q and time %v", got.ID, got.Time)
 				}
-				if diff := cmp.Diff(&want, got, cmpopts.IgnoreFields(Event{}, "ID", "Time")); diff != "" {
+				if diff := cmp.Diff(&want, got, cmpopts.IgnoreFields(events.Event{}, "ID", "Time")); diff != "" {
 					t.Errorf("event (-want +got):\n%s", diff)
 				}
 			case <-ctx.Done():
 				t.Fatalf("no event comes, want %+v", want)
 			}
 		}
-		wantEvent(Event{Event: "lent", By: "worker1", Receipt: receipt, Request: receipt.ID, User: "ann", Books: []string{"geb"}})
-		wantEvent(Event{Event: "fetched", By: "worker1", Request: receipt.ID, Books: []string{"geb"}})
-		wantEvent(Event{Event: "delivered", By: "worker1", Request: receipt.ID, User: "ann", Books: []string{"geb"}})
+		wantEvent(events.Event{Event: "lent", By: "worker1", Receipt: receipt, Request: receipt.ID, User: "ann", Books: []string{"geb"}})
+		wantEvent(events.Event{Event: "fetched", By: "worker1", Request: receipt.ID, Books: []string{"geb"}})
+		wantEvent(events.Event{Event: "delivered", By: "worker1", Request: receipt.ID, User: "ann", Books: []string{"geb"}})
 		back, err := client.Return(ctx, "ann", "geb")
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantEvent(Event{Event: "returned", By: "worker1", Receipt: back, Request: back.ID, User: "ann", Books: []string{"geb"}})
-		wantEvent(Event{Event: "shelved", By: "worker1", Books: []string{"geb"}})
-		wantEvent(Event{Event: "stored", By: "worker1", Books: []string{"geb"}})
+		wantEvent(events.Event{Event: "returned", By: "worker1", Receipt: back, Request: back.ID, User: "ann", Books: []string{"geb"}})
+		wantEvent(events.Event{Event: "shelved", By: "worker1", Books: []string{"geb"}})
+		wantEvent(events.Event{Event: "stored", By: "worker1", Books: []string{"geb"}})
 		stop()
 		if err := <-ended; err != nil {
-			t.Errorf("Watch = %v, want nil after a stop", err)
+			t.Errorf("Follow = %v, want nil after a stop", err)
 		}
 
 		var all []string
 		enough := errors.New("enough")
-		err = watcher.Watch(ctx, time.Now().Add(-within), func(event *Event) error {
+		err = events.Follow(ctx, watcher.rdb, names, time.Now().Add(-within), func(event *events.Event) error {
 			if all = append(all, event.Event); len(all) == 9 {
 				return enough
 			}
@@ -1257,19 +1261,19 @@ func TestWatchTellsEachEventOnceInOrder(t *testing.T) {
 		})
 		want := []string{"lent", "fetched", "delivered", "lent", "fetched", "delivered", "returned", "shelved", "stored"}
 		if diff := cmp.Diff(want, all); !errors.Is(err, enough) || diff != "" {
-			t.Errorf("Watch since before = %v (-want +got):\n%s", err, diff)
+			t.Errorf("Follow since before = %v (-want +got):\n%s", err, diff)
 		}
 	})
 }
 
 // Orders that wait are decided in one go, and the log tells of them in one entry.
-func TestWatchTellsEachDecisionOfAnEntry(t *testing.T) {
+func TestTheLogTellsEachDecisionOfAnEntry(t *testing.T) {
 	each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := deadline(t)
 		client := newClient(t, rdb)
 		begin := time.Now().Add(-within)
 		orders := []Order{
-			newOrder(t, Request, "ann", "geb", `a "b" \`), newOrder(t, Request, "bob", "geb"), newOrder(t, Request, `"eve"`, "geb", "dune"),
+			newOrder(t, library.Request, "ann", "geb", `a "b" \`), newOrder(t, library.Request, "bob", "geb"), newOrder(t, library.Request, `"eve"`, "geb", "dune"),
 		}
 		for _, order := range orders {
 			if err := client.Send(ctx, order); err != nil {
@@ -1277,22 +1281,22 @@ func TestWatchTellsEachDecisionOfAnEntry(t *testing.T) {
 			}
 		}
 		(&branch{services: []string{library.Lending}}).open(t, rdb)
-		var seen []*Event
+		var seen []*events.Event
 		enough := errors.New("enough")
-		if err := client.Watch(ctx, begin, func(event *Event) error {
+		if err := events.Follow(ctx, client.rdb, names, begin, func(event *events.Event) error {
 			if seen = append(seen, event); len(seen) == len(orders) {
 				return enough
 			}
 			return nil
 		}); !errors.Is(err, enough) {
-			t.Fatalf("Watch = %v", err)
+			t.Fatalf("Follow = %v", err)
 		}
 		for i, want := range []string{"lent", "denied", "lent"} {
 			receipt, err := client.decided(ctx, orders[i].ID)
 			if err != nil {
 				t.Fatal(err)
 			}
-			event := Event{
+			event := events.Event{
 				ID: seen[0].ID, Time: seen[0].Time, Event: want, By: "worker1",
 				Receipt: receipt, Request: orders[i].ID, User: orders[i].User, Books: orders[i].Books,
 			}
@@ -1306,102 +1310,11 @@ func TestWatchTellsEachDecisionOfAnEntry(t *testing.T) {
 	})
 }
 
-func TestWatchBeginsAtItsMoment(t *testing.T) {
-	each(t, func(t *testing.T, rdb *redis.Client) {
-		ctx := deadline(t)
-		at := time.UnixMilli(1_800_000_000_000)
-		for _, id := range []string{"1799999999998-0", "1799999999999-0", "1799999999999-1", "1800000000000-0", "1800000000000-1", "1800000000001-0"} {
-			if err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: names.Events(), ID: id, Values: []string{"event", "lent"}}).Err(); err != nil {
-				t.Fatal(err)
-			}
-		}
-		var seen []string
-		enough := errors.New("enough")
-		err := newClient(t, rdb).Watch(ctx, at, func(event *Event) error {
-			if seen = append(seen, event.ID); event.ID == "1800000000001-0" {
-				return enough
-			}
-			return nil
-		})
-		want := []string{"1800000000000-0", "1800000000000-1", "1800000000001-0"}
-		if diff := cmp.Diff(want, seen); !errors.Is(err, enough) || diff != "" {
-			t.Errorf("Watch since %v = %v (-want +got):\n%s", at.UTC(), err, diff)
-		}
-	})
-}
-
-func TestWatchMissesNothingThatComesBetweenItsReads(t *testing.T) {
-	each(t, func(t *testing.T, rdb *redis.Client) {
-		ctx := deadline(t)
-		watcher := newClient(t, rdb)
-		added := 0
-		watcher.rdb.AddHook(hook(func(cmd redis.Cmder) {
-			if cmd.Name() == "xread" {
-				added++
-				if err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: names.Events(), Values: []any{"event", "fetched", "orders", fmt.Sprintf(`[["%d","geb"]]`, added)}}).Err(); err != nil {
-					t.Error(err)
-				}
-			}
-		}))
-		var seen []string
-		enough := errors.New("enough")
-		err := watcher.Watch(ctx, time.Time{}, func(event *Event) error {
-			if seen = append(seen, event.Request); len(seen) == 3 {
-				return enough
-			}
-			return nil
-		})
-		if diff := cmp.Diff([]string{"1", "2", "3"}, seen); !errors.Is(err, enough) || diff != "" {
-			t.Errorf("Watch = %v (-want +got):\n%s", err, diff)
-		}
-	})
-}
-
-func TestWatchCarriesOnAfterTheServerWasAway(t *testing.T) {
-	t.Parallel()
-	ctx := deadline(t)
-	server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
-	rdb := server.Client(t)
-	client := newClient(t, rdb)
-	appendEvent := func(word string) {
-		t.Helper()
-		if err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: names.Events(), Values: []string{"event", word}}).Err(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	appendEvent("first")
-	seen := make(chan string, 100)
-	watching, stop := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() {
-		ended <- client.Watch(watching, time.Now().Add(-within), func(event *Event) error {
-			seen <- event.Event
-			return nil
-		})
-	}()
-	if got := <-seen; got != "first" {
-		t.Errorf("saw %q", got)
-	}
-	server.Kill(t)
-	server.Restart(t)
-	// The pool's old connections are dead; a first call on each may fail.
-	for rdb.Ping(ctx).Err() != nil && ctx.Err() == nil {
-	}
-	appendEvent("second")
-	if got := <-seen; got != "second" {
-		t.Errorf("saw %q", got)
-	}
-	stop()
-	if err := <-ended; err != nil {
-		t.Errorf("Watch = %v, want nil after a stop", err)
-	}
-}
-
 func TestARequestThatWasRejectedHasAReceiptAndCanBeRetried(t *testing.T) {
 	each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := deadline(t)
 		client := newClient(t, rdb)
-		order := newOrder(t, Request, "ann", "geb")
+		order := newOrder(t, library.Request, "ann", "geb")
 		answers := ask(ctx, client, order)
 		entry := waitForEntry(t, ctx, rdb, names.Requests(), "0")
 		if err := rdb.XGroupCreate(ctx, names.Requests(), library.Lending, "0").Err(); err != nil {
@@ -1418,7 +1331,7 @@ func TestARequestThatWasRejectedHasAReceiptAndCanBeRetried(t *testing.T) {
 		(&branch{}).open(t, rdb)
 		got := <-answers
 		reason := "it was delivered more than 5 times and never finished"
-		wantReceipt(t, got.receipt, got.err, Receipt{Action: Request, User: "ann", Outcome: Rejected, Reason: reason, Books: []Line{}})
+		wantReceipt(t, got.receipt, got.err, library.Receipt{Action: library.Request, User: "ann", Outcome: library.Rejected, Reason: reason, Books: []library.Line{}})
 		if s := stateOf(t, ctx, rdb); s.Rejected != 1 || len(s.Loans) != 0 {
 			t.Errorf("after the rejection: %+v", s)
 		}
@@ -1437,7 +1350,7 @@ func TestARequestThatWasRejectedHasAReceiptAndCanBeRetried(t *testing.T) {
 			t.Fatal(err)
 		}
 		receipt, err := client.Wait(ctx, order.ID)
-		wantReceipt(t, receipt, err, Receipt{Action: Request, User: "ann", Outcome: Granted, Books: []Line{{Book: "geb", Result: Lent, From: FromShelves}}})
+		wantReceipt(t, receipt, err, library.Receipt{Action: library.Request, User: "ann", Outcome: library.Granted, Books: []library.Line{{Book: "geb", Result: library.Lent, From: library.FromShelves}}})
 		wantState(t, ctx, rdb, state{Loans: map[string]string{"geb": "ann"}, Cards: map[string][]string{"ann": {"geb"}}, Out: []string{"geb"}})
 	})
 }
@@ -1450,16 +1363,16 @@ func TestAnEntryThatIsNoOrderIsRejectedAndItsSenderTold(t *testing.T) {
 		for i, test := range []struct {
 			inbox  string
 			fields []string
-			want   Receipt
+			want   library.Receipt
 		}{
-			{names.Requests(), []string{"user", "ann", "books", `["geb"`}, Receipt{
-				Action: Request, User: "ann", Outcome: Rejected, Reason: "its books are not a JSON array of texts: unexpected end of JSON input",
+			{names.Requests(), []string{"user", "ann", "books", `["geb"`}, library.Receipt{
+				Action: library.Request, User: "ann", Outcome: library.Rejected, Reason: "its books are not a JSON array of texts: unexpected end of JSON input",
 			}},
-			{names.Returns(), []string{"user", "ann\x1b", "books", `["geb"]`}, Receipt{
-				Action: Return, Outcome: Rejected, Reason: `not a usable order: user "ann\x1b": not a usable name: it contains U+001B, a character that does not print`,
+			{names.Returns(), []string{"user", "ann\x1b", "books", `["geb"]`}, library.Receipt{
+				Action: library.Return, Outcome: library.Rejected, Reason: `not a usable order: user "ann\x1b": not a usable name: it contains U+001B, a character that does not print`,
 			}},
-			{names.Requests(), []string{"user", "ann", "books", "[]"}, Receipt{
-				Action: Request, User: "ann", Outcome: Rejected, Reason: "not a usable order: it names no book",
+			{names.Requests(), []string{"user", "ann", "books", "[]"}, library.Receipt{
+				Action: library.Request, User: "ann", Outcome: library.Rejected, Reason: "not a usable order: it names no book",
 			}},
 		} {
 			id := fmt.Sprint("r", i)
@@ -1468,7 +1381,7 @@ func TestAnEntryThatIsNoOrderIsRejectedAndItsSenderTold(t *testing.T) {
 				t.Fatal(err)
 			}
 			receipt, err := client.Wait(ctx, id)
-			test.want.Books = []Line{}
+			test.want.Books = []library.Line{}
 			wantReceipt(t, receipt, err, test.want)
 		}
 		wantState(t, ctx, rdb, state{Rejected: 3})

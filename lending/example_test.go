@@ -47,7 +47,7 @@ func ExampleClient() {
 	}
 
 	// A book from the shelves must be fetched first; until then it cannot come back.
-	check(client.Arrivals(ctx, receipt, func(lending.Line) {}))
+	check(client.Arrivals(ctx, receipt, func(library.Line) {}))
 
 	receipt, err = client.Return(ctx, "user1", "geb", "invisible-cities")
 	check(err)

@@ -81,8 +81,8 @@ func (c *Client) Card(ctx context.Context, user string) (*Card, error) {
 // in a third of the memory that two in a text would take.
 func parseStamp(stamp string) (due, since time.Time) {
 	number, _ := strconv.ParseInt(stamp, 10, 64)
-	due = dueTime(number / 10000)
-	return due, moment(due.AddDate(0, 0, -int(number%10000)).UnixMilli())
+	due = library.DueTime(number / 10000)
+	return due, library.Moment(due.AddDate(0, 0, -int(number%10000)).UnixMilli())
 }
 
 // A Place is where a book is, as the lending service knows it.

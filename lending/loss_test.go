@@ -50,7 +50,7 @@ func (s *leakyServer) traffic(t *testing.T, ctx context.Context) {
 	client := newClient(t, s.through)
 	var ids []string
 	want := state{Loans: map[string]string{}, Cards: map[string][]string{}}
-	for _, action := range []Action{Request, Return, Request} {
+	for _, action := range []library.Action{library.Request, library.Return, library.Request} {
 		answers := make(chan answer, 4)
 		for i := range cap(answers) {
 			user := fmt.Sprint("user ", i)
@@ -74,7 +74,7 @@ func (s *leakyServer) traffic(t *testing.T, ctx context.Context) {
 			if got.err != nil {
 				t.Fatal(got.err)
 			}
-			if outcome := map[Action]Outcome{Request: Granted, Return: Returned}[action]; got.receipt.Outcome != outcome {
+			if outcome := map[library.Action]library.Outcome{library.Request: library.Granted, library.Return: library.Returned}[action]; got.receipt.Outcome != outcome {
 				t.Errorf("the %s of %s is %s, want %s: %s", action, got.receipt.User, got.receipt.Outcome, outcome, got.receipt.Summary())
 			}
 		}
@@ -155,15 +155,15 @@ func TestEntriesGivenOutInALostReplyAreHandledOnce(t *testing.T) {
 	lender := func() *branch { return &branch{name: "lender", services: []string{library.Lending}} }
 	shelver := func() *branch { return &branch{name: "shelver", services: []string{library.Shelving}} }
 	for inbox, test := range map[string]struct {
-		action Action
+		action library.Action
 		during []*branch // run one after another until the entries are in the inbox
 		after  *branch   // loses its first read of the inbox
 	}{
-		k.Requests():   {action: Request, after: lender()},
-		k.Fetches():    {action: Request, during: []*branch{lender()}, after: shelver()},
-		k.Deliveries(): {action: Request, during: []*branch{lender(), shelver()}, after: lender()},
-		k.Returns():    {action: Return, after: lender()},
-		k.Stores():     {action: Return, during: []*branch{lender()}, after: shelver()},
+		k.Requests():   {action: library.Request, after: lender()},
+		k.Fetches():    {action: library.Request, during: []*branch{lender()}, after: shelver()},
+		k.Deliveries(): {action: library.Request, during: []*branch{lender(), shelver()}, after: lender()},
+		k.Returns():    {action: library.Return, after: lender()},
+		k.Stores():     {action: library.Return, during: []*branch{lender()}, after: shelver()},
 	} {
 		t.Run(inbox, func(t *testing.T) {
 			t.Parallel()
@@ -172,7 +172,7 @@ func TestEntriesGivenOutInALostReplyAreHandledOnce(t *testing.T) {
 			client := newClient(t, s.through)
 			want := state{Loans: map[string]string{"geb": "ann", "alice": "ann"}, Cards: map[string][]string{"ann": {"alice", "geb"}}, Out: []string{"alice", "geb"}}
 			var ids []string
-			if test.action == Return {
+			if test.action == library.Return {
 				both := (&branch{name: "both"}).open(t, s.through)
 				receipt, err := client.Request(ctx, "ann", "geb", "alice")
 				if err != nil {
@@ -189,7 +189,7 @@ func TestEntriesGivenOutInALostReplyAreHandledOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 			next := []string{k.Fetches(), k.Deliveries()}
-			if test.action == Return {
+			if test.action == library.Return {
 				next = []string{k.Stores()}
 			}
 			for i, b := range test.during {
@@ -206,7 +206,7 @@ func TestEntriesGivenOutInALostReplyAreHandledOnce(t *testing.T) {
 			}
 			other.open(t, s.through)
 			receipt, err := client.Wait(ctx, order.ID)
-			if err != nil || receipt.Outcome != Granted && receipt.Outcome != Returned {
+			if err != nil || receipt.Outcome != library.Granted && receipt.Outcome != library.Returned {
 				t.Errorf("Wait = %+v, %v", receipt, err)
 			}
 			wantState(t, ctx, s.direct, want)

@@ -14,21 +14,12 @@ import (
 	"example.com/library/worker"
 )
 
-// An Action is what a user wants with books.
-type Action string
-
-// The actions.
-const (
-	Request Action = "request" // borrow books
-	Return  Action = "return"  // bring books back
-)
-
 // An Order is one request or return.
 type Order struct {
 	// ID is the request id, up to 64 letters, digits, hyphens and underscores. An
 	// order sent again with the same id takes effect once.
 	ID     string
-	Action Action
+	Action library.Action
 	// User and Books are names, see library.CheckName; each book stands once.
 	User  string
 	Books []string
@@ -36,7 +27,7 @@ type Order struct {
 
 // NewOrder makes an order with a new random id. Names are brought into the form
 // the library knows, and a book named twice counts once. Its error wraps ErrOrder.
-func NewOrder(action Action, user string, books ...string) (Order, error) {
+func NewOrder(action library.Action, user string, books ...string) (Order, error) {
 	var id [16]byte
 	rand.Read(id[:])
 	order := Order{ID: hex.EncodeToString(id[:]), Action: action}
@@ -56,7 +47,7 @@ func NewOrder(action Action, user string, books ...string) (Order, error) {
 
 // check reports the first rule that the order breaks. Its error wraps ErrOrder.
 func (o Order) check() error {
-	if o.Action != Request && o.Action != Return {
+	if o.Action != library.Request && o.Action != library.Return {
 		return fmt.Errorf("%w: its action is %s, not request or return", ErrOrder, library.Printable(string(o.Action)))
 	}
 	if err := library.CheckID("id", o.ID); err != nil {
@@ -135,7 +126,7 @@ type placed struct {
 
 // readOrder understands an inbox's entry. Where it cannot, the order still holds
 // the id, if that much could be told.
-func readOrder(action Action, entry worker.Entry) (placed, error) {
+func readOrder(action library.Action, entry worker.Entry) (placed, error) {
 	order := placed{Order: Order{Action: action}, entry: entry}
 	id, err := entry.Field("id")
 	if err != nil {
@@ -166,4 +157,10 @@ func readOrder(action Action, entry worker.Entry) (placed, error) {
 	}
 	order.Books = unique(order.Books)
 	return order, order.check()
+}
+
+// answeredBy reports whether a receipt is the answer to the order.
+func (o Order) answeredBy(receipt *library.Receipt) bool {
+	return receipt.Action == o.Action && receipt.User == o.User &&
+		slices.EqualFunc(receipt.Books, o.Books, func(line library.Line, book string) bool { return line.Book == book })
 }

@@ -16,7 +16,7 @@ import (
 
 func TestANewOrderNamesEachBookOnceInTheFormTheLibraryKnows(t *testing.T) {
 	seen := map[string]bool{}
-	for _, action := range []Action{Request, Return} {
+	for _, action := range []library.Action{library.Request, library.Return} {
 		order, err := NewOrder(action, "Zoe\u0308", "geb", "Go\u0308del", "geb", "Gödel", "alice")
 		if err != nil {
 			t.Fatal(err)
@@ -54,21 +54,21 @@ func TestAnOrderThatBreaksARuleIsNotMade(t *testing.T) {
 		{"a bad book", "ann", []string{"geb", "g\x1beb"}, "U+001B"},
 		{"a long book", "ann", []string{strings.Repeat("x", 257)}, "257 bytes"},
 	} {
-		if order, err := NewOrder(Request, test.user, test.books...); !errors.Is(err, ErrOrder) || !strings.Contains(err.Error(), test.fault) {
+		if order, err := NewOrder(library.Request, test.user, test.books...); !errors.Is(err, ErrOrder) || !strings.Contains(err.Error(), test.fault) {
 			t.Errorf("%s: NewOrder = %+v, %v, want an error that wraps ErrOrder and tells of %q", test.title, order, err, test.fault)
 		}
 	}
-	if _, err := NewOrder(Request, "ann", books(100)...); err != nil {
+	if _, err := NewOrder(library.Request, "ann", books(100)...); err != nil {
 		t.Errorf("100 books: %v", err)
 	}
-	if order, err := NewOrder(Request, "ann", append(books(100), books(100)...)...); err != nil || len(order.Books) != 100 {
+	if order, err := NewOrder(library.Request, "ann", append(books(100), books(100)...)...); err != nil || len(order.Books) != 100 {
 		t.Errorf("100 books, each twice: %d books, %v", len(order.Books), err)
 	}
 }
 
 // An order that a caller made by hand can break rules that NewOrder keeps.
 func TestAnOrderMadeByHandIsCheckedBeforeItIsSent(t *testing.T) {
-	good := Order{ID: "r1", Action: Request, User: "ann", Books: []string{"geb"}}
+	good := Order{ID: "r1", Action: library.Request, User: "ann", Books: []string{"geb"}}
 	if err := good.check(); err != nil {
 		t.Fatalf("check of a good order = %v", err)
 	}
@@ -112,7 +112,7 @@ func TestAnEntryIsReadAsAnOrderOrTellsWhatIsWrong(t *testing.T) {
 		}
 		return fields
 	}
-	good := placed{Order: Order{ID: "r1", Action: Return, User: "ann", Books: []string{"geb", "alice"}}, bell: "B1"}
+	good := placed{Order: Order{ID: "r1", Action: library.Return, User: "ann", Books: []string{"geb", "alice"}}, bell: "B1"}
 	with := func(change func(*placed)) placed {
 		order := good
 		order.Books = slices.Clone(good.Books)
@@ -169,8 +169,8 @@ func TestAnEntryIsReadAsAnOrderOrTellsWhatIsWrong(t *testing.T) {
 	} {
 		t.Run(test.title, func(t *testing.T) {
 			entry := worker.Entry{ID: "7-1", Fields: test.fields, Deliveries: 1}
-			got, err := readOrder(Return, entry)
-			if got.Action != Return || !cmp.Equal(got.entry, entry) {
+			got, err := readOrder(library.Return, entry)
+			if got.Action != library.Return || !cmp.Equal(got.entry, entry) {
 				t.Errorf("the order is a %q of entry %+v", got.Action, got.entry)
 			}
 			if test.fault != "" {
@@ -193,7 +193,7 @@ func TestAnEntryIsReadAsAnOrderOrTellsWhatIsWrong(t *testing.T) {
 }
 
 func TestAnOrderIsReadAsItWasSent(t *testing.T) {
-	order, err := NewOrder(Request, `Zoë "the reader"`, "Gödel, Escher, Bach", `a\b`, "<script>&", "한글 📚", "[]", "null")
+	order, err := NewOrder(library.Request, `Zoë "the reader"`, "Gödel, Escher, Bach", `a\b`, "<script>&", "한글 📚", "[]", "null")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +203,7 @@ func TestAnOrderIsReadAsItWasSent(t *testing.T) {
 		for i := 0; i < len(values); i += 2 {
 			fields[values[i].(string)] = values[i+1].(string)
 		}
-		got, err := readOrder(Request, worker.Entry{ID: "7-1", Fields: fields})
+		got, err := readOrder(library.Request, worker.Entry{ID: "7-1", Fields: fields})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -239,8 +239,8 @@ func wantSlip(t *testing.T, order Order) {
 	}
 	// The scripts close it so.
 	stored := order.slip() + `,"outcome":"denied","results":["` + strings.Repeat(`unavailable","`, len(order.Books)-1) + `unavailable"]}`
-	receipt, err := parseReceipt(stored)
-	if err != nil || receipt.ID != order.ID || receipt.Outcome != Denied || !receipt.answers(order) {
+	receipt, err := library.ParseReceipt(stored)
+	if err != nil || receipt.ID != order.ID || receipt.Outcome != library.Denied || !order.answeredBy(receipt) {
 		t.Errorf("the receipt %s is %+v, %v", stored, receipt, err)
 	}
 	if strings.Contains(order.slip(), `"outcome":`) {
@@ -249,16 +249,16 @@ func wantSlip(t *testing.T, order Order) {
 }
 
 func TestASlipTellsTheOrderWhateverTheNames(t *testing.T) {
-	order := Order{ID: "r1", Action: Return, User: `a "b"`, Books: []string{`c\d`, "e"}}
+	order := Order{ID: "r1", Action: library.Return, User: `a "b"`, Books: []string{`c\d`, "e"}}
 	if diff := cmp.Diff(`{"id":"r1","action":"return","user":"a \"b\"","books":["c\\d","e"]`, order.slip()); diff != "" {
 		t.Errorf("slip (-want +got):\n%s", diff)
 	}
-	wantSlip(t, Order{ID: strings.Repeat("r", 64), Action: Request, User: "ann", Books: books(100)})
-	wantSlip(t, newOrder(t, Request, "ann", append(oddNames, `"outcome":"rejected"`)...))
+	wantSlip(t, Order{ID: strings.Repeat("r", 64), Action: library.Request, User: "ann", Books: books(100)})
+	wantSlip(t, newOrder(t, library.Request, "ann", append(oddNames, `"outcome":"rejected"`)...))
 	for _, name := range oddNames {
-		wantSlip(t, newOrder(t, Request, name, "geb"))
-		wantSlip(t, newOrder(t, Return, "ann", name))
-		wantSlip(t, newOrder(t, Return, name, name, "geb"))
+		wantSlip(t, newOrder(t, library.Request, name, "geb"))
+		wantSlip(t, newOrder(t, library.Return, "ann", name))
+		wantSlip(t, newOrder(t, library.Return, name, name, "geb"))
 	}
 }
 
@@ -276,7 +276,7 @@ func FuzzReadOrder(f *testing.F) {
 	f.Add("r1", "ann", strings.Repeat("[", 20000), "")
 	f.Fuzz(func(t *testing.T, id, user, books, bell string) {
 		entry := worker.Entry{ID: "7-1", Fields: map[string]string{"id": id, "user": user, "books": books, "bell": bell}}
-		order, err := readOrder(Request, entry)
+		order, err := readOrder(library.Request, entry)
 		if order.ID != "" && order.ID != id {
 			t.Errorf("the order's id is %q, and the entry's %q", order.ID, id)
 		}
@@ -299,10 +299,29 @@ func FuzzReadOrder(f *testing.F) {
 			t.Errorf("the rejection of an order with id %q has the receipt %q", order.ID, rejection.Receipt)
 		}
 		if rejection.Receipt != "" {
-			receipt, err := parseReceipt(rejection.Receipt)
-			if err != nil || receipt.ID != id || receipt.Outcome != Rejected || receipt.Reason != "for a test" {
+			receipt, err := library.ParseReceipt(rejection.Receipt)
+			if err != nil || receipt.ID != id || receipt.Outcome != library.Rejected || receipt.Reason != "for a test" {
 				t.Errorf("the receipt of a rejection is %+v, %v", receipt, err)
 			}
 		}
 	})
+}
+
+func TestAReceiptKnowsTheOrderItAnswers(t *testing.T) {
+	receipt := &library.Receipt{ID: "r1", Action: library.Request, User: "ann", Books: []library.Line{{Book: "geb"}, {Book: "alice"}}}
+	for title, test := range map[string]struct {
+		order Order
+		want  bool
+	}{
+		"its order":     {Order{Action: library.Request, User: "ann", Books: []string{"geb", "alice"}}, true},
+		"a return":      {Order{Action: library.Return, User: "ann", Books: []string{"geb", "alice"}}, false},
+		"another user":  {Order{Action: library.Request, User: "bob", Books: []string{"geb", "alice"}}, false},
+		"a book less":   {Order{Action: library.Request, User: "ann", Books: []string{"geb"}}, false},
+		"another book":  {Order{Action: library.Request, User: "ann", Books: []string{"geb", "cities"}}, false},
+		"one book more": {Order{Action: library.Request, User: "ann", Books: []string{"geb", "alice", "cities"}}, false},
+	} {
+		if got := test.order.answeredBy(receipt); got != test.want {
+			t.Errorf("%s: answers = %v, want %v", title, got, test.want)
+		}
+	}
 }

@@ -34,7 +34,7 @@ func TestAReceiptIsBelievedWhenItsReplicaHasIt(t *testing.T) {
 	copied := replica.Client(t)
 	for i := range 50 {
 		receipt, err := client.Request(ctx, "user"+strconv.Itoa(i), "book"+strconv.Itoa(i))
-		if err != nil || receipt.Outcome != Granted {
+		if err != nil || receipt.Outcome != library.Granted {
 			t.Fatalf("request: %v, %v", receipt, err)
 		}
 		// A replica of a Cluster answers only who says that an old answer will do.
@@ -44,7 +44,7 @@ func TestAReceiptIsBelievedWhenItsReplicaHasIt(t *testing.T) {
 		if _, err := pipe.Exec(ctx); err != nil || !there.Val() {
 			t.Fatalf("a receipt was believed, and the replica has it: %v, %v", there.Val(), err)
 		}
-		if err := client.Arrivals(ctx, receipt, func(Line) {}); err != nil {
+		if err := client.Arrivals(ctx, receipt, func(library.Line) {}); err != nil {
 			t.Fatal(err)
 		}
 		pipe = copied.Pipeline()
@@ -66,7 +66,7 @@ func TestAReceiptThatNoReplicaHasIsNotBelieved(t *testing.T) {
 	replica.Pause(t)
 	short, cancel := context.WithTimeout(ctx, 1500*time.Millisecond)
 	defer cancel()
-	order, err := NewOrder(Request, "user1", "geb")
+	order, err := NewOrder(library.Request, "user1", "geb")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func TestAReceiptThatNoReplicaHasIsNotBelieved(t *testing.T) {
 		t.Errorf("looked up: %v, %v, want an error that wraps ErrUnknown and ErrUnconfirmed", receipt, err)
 	}
 	// To all others it is true already.
-	if receipt, err := careless.Wait(ctx, order.ID); err != nil || receipt.Outcome != Granted {
+	if receipt, err := careless.Wait(ctx, order.ID); err != nil || receipt.Outcome != library.Granted {
 		t.Errorf("without replicas: %v, %v", receipt, err)
 	}
 
@@ -88,7 +88,7 @@ func TestAReceiptThatNoReplicaHasIsNotBelieved(t *testing.T) {
 	go func() {
 		receipt, err := careful.Do(ctx, order)
 		if err == nil {
-			err = careful.Arrivals(ctx, receipt, func(Line) {})
+			err = careful.Arrivals(ctx, receipt, func(library.Line) {})
 		}
 		waited <- err
 	}()
@@ -122,13 +122,13 @@ func TestAnArrivalThatNoReplicaHasIsNotBelieved(t *testing.T) {
 	}
 	short, cancel := context.WithTimeout(ctx, 1500*time.Millisecond)
 	defer cancel()
-	err = client.Arrivals(short, receipt, func(line Line) { t.Errorf("%s was said to have arrived", line.Book) })
+	err = client.Arrivals(short, receipt, func(line library.Line) { t.Errorf("%s was said to have arrived", line.Book) })
 	if !errors.Is(err, ErrUnknown) || !receipt.Books[0].OnItsWay {
 		t.Errorf("with the replica away: %v, on its way: %v, want ErrUnknown, true", err, receipt.Books[0].OnItsWay)
 	}
 	replica.Resume(t)
 	arrived := 0
-	if err := client.Arrivals(ctx, receipt, func(Line) { arrived++ }); err != nil || arrived != 1 {
+	if err := client.Arrivals(ctx, receipt, func(library.Line) { arrived++ }); err != nil || arrived != 1 {
 		t.Errorf("with the replica back: %v, %d arrivals", err, arrived)
 	}
 }
@@ -142,7 +142,7 @@ func TestBeforeItWaitsAClientWritesWhatReplicates(t *testing.T) {
 	client := newClient(t, rdb)
 	receipt, err := client.Request(ctx, "user1", "geb")
 	if err == nil {
-		err = client.Arrivals(ctx, receipt, func(Line) {})
+		err = client.Arrivals(ctx, receipt, func(library.Line) {})
 	}
 	if err != nil {
 		t.Fatal(err)

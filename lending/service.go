@@ -85,8 +85,8 @@ func (s *Service) Inboxes() []worker.Inbox {
 	deliveries := inbox(s.keys.Deliveries(), s.Deliver, worker.Reject)
 	deliveries.Batch = worker.ParcelsBatch
 	return []worker.Inbox{
-		inbox(s.keys.Requests(), s.Lend, s.rejectOrder(Request)),
-		inbox(s.keys.Returns(), s.Return, s.rejectOrder(Return)),
+		inbox(s.keys.Requests(), s.Lend, s.rejectOrder(library.Request)),
+		inbox(s.keys.Returns(), s.Return, s.rejectOrder(library.Return)),
 		deliveries,
 	}
 }
@@ -94,7 +94,7 @@ func (s *Service) Inboxes() []worker.Inbox {
 // Lend decides a batch of requests, see lend.lua. It returns the entries that
 // cannot be understood.
 func (s *Service) Lend(ctx context.Context, batch []worker.Entry) ([]worker.Rejection, error) {
-	return s.decide(ctx, Request, batch, scripts.Lend, []string{
+	return s.decide(ctx, library.Request, batch, scripts.Lend, []string{
 		s.config.Instance.Key(), s.keys.Requests(), s.keys.loans(), s.keys.fetching(), s.keys.front(),
 		s.keys.receipts(), s.keys.olderReceipts(), s.keys.page(), s.keys.Fetches(), s.keys.Events(),
 	}, s.config.LoansMax, s.config.LoanDays)
@@ -103,7 +103,7 @@ func (s *Service) Lend(ctx context.Context, batch []worker.Entry) ([]worker.Reje
 // Return decides a batch of returns, see return.lua. It returns the entries that
 // cannot be understood.
 func (s *Service) Return(ctx context.Context, batch []worker.Entry) ([]worker.Rejection, error) {
-	return s.decide(ctx, Return, batch, scripts.Return, []string{
+	return s.decide(ctx, library.Return, batch, scripts.Return, []string{
 		s.config.Instance.Key(), s.keys.Returns(), s.keys.loans(), s.keys.fetching(), s.keys.front(), s.keys.demand(), s.keys.faded(), s.keys.clock(),
 		s.keys.receipts(), s.keys.olderReceipts(), s.keys.page(), s.keys.Stores(), s.keys.Events(),
 	}, s.config.FrontMax, max(demandHalfMin, demandHalfPerPlace*s.config.FrontMax), max(demandMin, demandPerPlace*s.config.FrontMax))
@@ -112,7 +112,7 @@ func (s *Service) Return(ctx context.Context, batch []worker.Entry) ([]worker.Re
 // decide reads a batch's orders and has a script decide them by its terms,
 // in as few calls as the script can carry. Orders that an earlier call decided are
 // repeats in the next.
-func (s *Service) decide(ctx context.Context, action Action, batch []worker.Entry, script *redis.Script, fixed []string, terms ...any) ([]worker.Rejection, error) {
+func (s *Service) decide(ctx context.Context, action library.Action, batch []worker.Entry, script *redis.Script, fixed []string, terms ...any) ([]worker.Rejection, error) {
 	var (
 		rejections []worker.Rejection
 		orders     []placed
@@ -185,10 +185,10 @@ func (s *Service) logDecision(order placed, reply string) {
 		return
 	}
 	s.config.Log.Info(string(order.Action), "outcome", outcome, "user", order.User,
-		"books", summary(readLines(order.Books, strings.Split(words, " "), 0)), "id", order.ID)
+		"books", library.Summary(library.ReadLines(order.Books, strings.Split(words, " "), 0)), "id", order.ID)
 }
 
-func (s *Service) rejectOrder(action Action) func(worker.Entry, string) worker.Rejection {
+func (s *Service) rejectOrder(action library.Action) func(worker.Entry, string) worker.Rejection {
 	return func(entry worker.Entry, reason string) worker.Rejection {
 		order, _ := readOrder(action, entry)
 		return s.rejection(order, reason)
@@ -205,7 +205,7 @@ func (s *Service) rejection(order placed, reason string) worker.Rejection {
 	if library.CheckName("user", user) != nil {
 		user = ""
 	}
-	text, err := json.Marshal(storedReceipt{ID: order.ID, Action: order.Action, User: user, Books: []string{}, Outcome: Rejected, Reason: rejection.Reason, Results: []string{}})
+	text, err := json.Marshal(library.StoredReceipt{ID: order.ID, Action: order.Action, User: user, Books: []string{}, Outcome: library.Rejected, Reason: rejection.Reason, Results: []string{}})
 	if err != nil {
 		panic(err) // a struct of texts always marshals
 	}

@@ -115,10 +115,10 @@ func TestABatchOfMoreBooksThanOneCallTakesIsDecidedWhole(t *testing.T) {
 		var logs bytes.Buffer
 		s := newService(t, ctx, rdb, &logs)
 		calls := countCalls(t, rdb, scripts.Lend, scripts.Return)
-		for action, apply := range map[Action]func(context.Context, []worker.Entry) ([]worker.Rejection, error){Request: s.Lend, Return: s.Return} {
+		for action, apply := range map[library.Action]func(context.Context, []worker.Entry) ([]worker.Rejection, error){library.Request: s.Lend, library.Return: s.Return} {
 			logs.Reset()
 			inbox := s.keys.Requests()
-			if action == Return {
+			if action == library.Return {
 				inbox = s.keys.Returns()
 			}
 			const orders = 41
@@ -198,7 +198,7 @@ func TestABatchOfMoreBooksThanOneCallTakesIsDeliveredWhole(t *testing.T) {
 		s := newService(t, ctx, rdb, &logs)
 		var requests, deliveries [][]any
 		for i := range 21 {
-			order := Order{ID: fmt.Sprint("r", i), Action: Request, User: fmt.Sprint("user ", i)}
+			order := Order{ID: fmt.Sprint("r", i), Action: library.Request, User: fmt.Sprint("user ", i)}
 			var pairs []string
 			for j := range library.BooksMax {
 				book := fmt.Sprintf("book %d of %d", j, i)
@@ -331,7 +331,7 @@ func TestADeliveryThatNobodyWaitsForGoesBackOrIsRejected(t *testing.T) {
 		ctx := deadline(t)
 		var logs bytes.Buffer
 		s := newService(t, ctx, rdb, &logs)
-		order := Order{ID: "r1", Action: Request, User: "ann", Books: []string{"geb", "alice"}}
+		order := Order{ID: "r1", Action: library.Request, User: "ann", Books: []string{"geb", "alice"}}
 		if _, err := s.Lend(ctx, s.receive(t, ctx, s.keys.Requests(), order.values(""))); err != nil {
 			t.Fatal(err)
 		}
@@ -371,7 +371,7 @@ func TestABookThatDoesNotFitTheOthersOfItsDeliveryGetsAnEntryOfItsOwn(t *testing
 		ctx := deadline(t)
 		var logs bytes.Buffer
 		s := newService(t, ctx, rdb, &logs)
-		order := Order{ID: "r1", Action: Request, User: "ann", Books: []string{"geb", `a "b" \`}}
+		order := Order{ID: "r1", Action: library.Request, User: "ann", Books: []string{"geb", `a "b" \`}}
 		if _, err := s.Lend(ctx, s.receive(t, ctx, s.keys.Requests(), order.values(""))); err != nil {
 			t.Fatal(err)
 		}
@@ -401,7 +401,7 @@ func TestEntriesReadUnderAFormerTokenAreFencedOff(t *testing.T) {
 	each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := deadline(t)
 		s := newService(t, ctx, rdb, &bytes.Buffer{})
-		order := Order{ID: "r1", Action: Request, User: "ann", Books: []string{"geb"}}
+		order := Order{ID: "r1", Action: library.Request, User: "ann", Books: []string{"geb"}}
 		batches := map[string][]worker.Entry{
 			s.keys.Requests():   s.receive(t, ctx, s.keys.Requests(), order.values("")),
 			s.keys.Returns():    s.receive(t, ctx, s.keys.Returns(), order.values("")),

@@ -90,7 +90,7 @@ func TestAClientOfAClusterFindsEachLibraryByOneAddress(t *testing.T) {
 
 	// What belongs to a Cluster and what does not is told to who mistakes one for the other.
 	plain := connect(t, Options{Address: c.Masters[0].Address})
-	err := plain.XLen(ctx, library.Keys{elsewhere(t, c)[1]}.Events()).Err()
+	err := plain.XLen(ctx, library.Keys{Library: elsewhere(t, c)[1]}.Events()).Err()
 	if KindOf(err) != Refused || !strings.Contains(Remedy(err), "--cluster") {
 		t.Errorf("a client that knows of no Cluster: %v, want it Refused with the remedy --cluster", err)
 	}

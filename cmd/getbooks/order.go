@@ -20,7 +20,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 )
 
-func orderCommand(action lending.Action) *urfave.Command {
+func orderCommand(action library.Action) *urfave.Command {
 	command := &urfave.Command{
 		Name:      string(action),
 		Usage:     "borrow books",
@@ -40,7 +40,7 @@ Examples:
 		},
 		Action: func(c *urfave.Context) error { return placeOrder(c, action) },
 	}
-	if action == lending.Request {
+	if action == library.Request {
 		command.Flags = append(command.Flags, &urfave.BoolFlag{
 			Name: "no-follow", DisableDefaultText: true, EnvVars: []string{"LENDING_NO_FOLLOW"}, Usage: "stop at the decision, without waiting for what must be fetched",
 		})
@@ -57,7 +57,7 @@ Examples:
 }
 
 // placeOrder sends a request or a return and shows what becomes of it.
-func placeOrder(c *urfave.Context, action lending.Action) error {
+func placeOrder(c *urfave.Context, action library.Action) error {
 	names, err := cli.Names(c, 2, cli.Any)
 	if err != nil {
 		return err
@@ -166,8 +166,8 @@ func notKnown(c *urfave.Context, order lending.Order, err error) error {
 		return err
 	}
 	if c.String("output") == "json" {
-		if err := cli.WriteJSON(c.App.Writer, lending.Receipt{
-			ID: order.ID, Action: order.Action, User: order.User, Outcome: "unknown", Books: []lending.Line{},
+		if err := cli.WriteJSON(c.App.Writer, library.Receipt{
+			ID: order.ID, Action: order.Action, User: order.User, Outcome: "unknown", Books: []library.Line{},
 		}); err != nil {
 			return err
 		}

@@ -33,10 +33,10 @@ var (
 const soon = 700 * time.Millisecond
 
 // exitOf is the exit code for an outcome.
-func exitOf(outcome lending.Outcome) error {
-	code, known := map[lending.Outcome]int{
-		lending.Granted: cli.ExitDone, lending.Returned: cli.ExitDone, lending.Partial: cli.ExitPartly,
-		lending.Denied: cli.ExitDenied, lending.Refused: cli.ExitDenied,
+func exitOf(outcome library.Outcome) error {
+	code, known := map[library.Outcome]int{
+		library.Granted: cli.ExitDone, library.Returned: cli.ExitDone, library.Partial: cli.ExitPartly,
+		library.Denied: cli.ExitDenied, library.Refused: cli.ExitDenied,
 	}[outcome]
 	if !known {
 		code = cli.ExitBroken
@@ -49,7 +49,7 @@ func exitOf(outcome lending.Outcome) error {
 
 // showReceipt shows a receipt, follows its books until they are in the user's
 // hands if asked to, and returns the exit code as an error.
-func showReceipt(ctx context.Context, c *urfave.Context, client *lending.Client, receipt *lending.Receipt, follow bool) error {
+func showReceipt(ctx context.Context, c *urfave.Context, client *lending.Client, receipt *library.Receipt, follow bool) error {
 	asJSON := c.String("output") == "json"
 	var followed error
 	if !follow {
@@ -64,7 +64,7 @@ func showReceipt(ctx context.Context, c *urfave.Context, client *lending.Client,
 			quick, cancel = context.WithTimeout(ctx, soon)
 			defer cancel()
 		}
-		followed = client.Arrivals(quick, receipt, func(lending.Line) {})
+		followed = client.Arrivals(quick, receipt, func(library.Line) {})
 	}
 	if !asJSON {
 		writeReceipt(c.App.Writer, receipt)
@@ -92,8 +92,8 @@ func why(c *urfave.Context) string {
 	return "not known in time"
 }
 
-func writeReceipt(w io.Writer, receipt *lending.Receipt) {
-	if receipt.Outcome == lending.Rejected {
+func writeReceipt(w io.Writer, receipt *library.Receipt) {
+	if receipt.Outcome == library.Rejected {
 		fmt.Fprintf(w, "%s %s\n", bad.Render("✗ rejected:"), library.Plain(receipt.Reason))
 		return
 	}
@@ -104,36 +104,36 @@ func writeReceipt(w io.Writer, receipt *lending.Receipt) {
 	for _, line := range receipt.Books {
 		fmt.Fprintln(w, describe(line, width))
 	}
-	summary := map[lending.Outcome]string{
-		lending.Granted: "all lent", lending.Partial: "partly", lending.Denied: "denied: nothing lent",
-		lending.Returned: "all returned", lending.Refused: "refused: nothing taken back",
+	summary := map[library.Outcome]string{
+		library.Granted: "all lent", library.Partial: "partly", library.Denied: "denied: nothing lent",
+		library.Returned: "all returned", library.Refused: "refused: nothing taken back",
 	}[receipt.Outcome]
 	fmt.Fprintln(w, faint.Render(fmt.Sprintf("%s · receipt %s", summary, library.Plain(receipt.ID))))
 }
 
 // describe is a receipt's line for one book.
-func describe(line lending.Line, width int) string {
+func describe(line library.Line, width int) string {
 	mark, words := good.Render("✓"), ""
 	until := "until " + day(line.Due)
 	switch line.Result {
-	case lending.Lent:
+	case library.Lent:
 		words = "lent " + until
 		if line.OnItsWay {
 			mark, words = wait.Render("…"), words+", on its way from the shelves"
 		} else {
 			words += ", from " + placeNames[line.From]
 		}
-	case lending.AlreadyYours:
+	case library.AlreadyYours:
 		mark, words = wait.Render("="), "yours already, "+until
-	case lending.Unavailable:
+	case library.Unavailable:
 		mark, words = bad.Render("✗"), "not available: somebody has it"
-	case lending.OverLimit:
+	case library.OverLimit:
 		mark, words = bad.Render("✗"), "not lent: the card has no room for all of these"
-	case lending.TakenBack:
+	case library.TakenBack:
 		words = "returned"
-	case lending.NotYours:
+	case library.NotYours:
 		mark, words = bad.Render("✗"), "not taken back: it is not on this card"
-	case lending.OnItsWay:
+	case library.OnItsWay:
 		mark, words = bad.Render("✗"), "not taken back: it is still on its way from the shelves"
 	default:
 		mark, words = wait.Render("?"), library.Plain(string(line.Result))
@@ -143,15 +143,15 @@ func describe(line lending.Line, width int) string {
 	return fmt.Sprintf("%s %s%s  %s", mark, bold.Render(name), pad, words)
 }
 
-var placeNames = map[string]string{lending.FromFront: "front storage", lending.FromShelves: "the shelves"}
+var placeNames = map[string]string{library.FromFront: "front storage", library.FromShelves: "the shelves"}
 
 func day(t time.Time) string { return t.Local().Format("2 Jan 2006") }
 
 // followArrivals shows books as they arrive. On a terminal a last line tells how
 // long the others have been on their way.
-func followArrivals(ctx context.Context, w io.Writer, client *lending.Client, receipt *lending.Receipt) error {
+func followArrivals(ctx context.Context, w io.Writer, client *lending.Client, receipt *library.Receipt) error {
 	live := w == os.Stdout && isatty.IsTerminal(os.Stdout.Fd())
-	arrived := make(chan lending.Line)
+	arrived := make(chan library.Line)
 	done := make(chan error, 1)
 	left := 0
 	for _, line := range receipt.Books {
@@ -160,7 +160,7 @@ func followArrivals(ctx context.Context, w io.Writer, client *lending.Client, re
 		}
 	}
 	go func() {
-		done <- client.Arrivals(ctx, receipt, func(line lending.Line) { arrived <- line })
+		done <- client.Arrivals(ctx, receipt, func(line library.Line) { arrived <- line })
 		close(arrived)
 	}()
 	const eraseLine = "\r\x1b[K"

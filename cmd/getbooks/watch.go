@@ -6,8 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"example.com/library/events"
 	"example.com/library/internal/cli"
-	"example.com/library/lending"
 	"example.com/library/library"
 
 	urfave "github.com/urfave/cli/v2"
@@ -53,7 +53,7 @@ func watch(c *urfave.Context) error {
 		}
 	}
 	return atDesk(c, func(ctx context.Context, desk *desk) error {
-		return desk.Watch(ctx, since, func(event *lending.Event) error {
+		return events.Follow(ctx, desk.rdb, desk.keys, since, func(event *events.Event) error {
 			if !event.Concerns(user, book) {
 				return nil
 			}
@@ -84,7 +84,7 @@ func parseSince(text string) (time.Time, error) {
 	return time.Time{}, cli.UsageError{Message: fmt.Sprintf("--since is a time ago such as 10m, a time such as 2026-12-24T18:00:00Z, or 0, not %s", library.Printable(text))}
 }
 
-func describeEvent(event *lending.Event) string {
+func describeEvent(event *events.Event) string {
 	style := good
 	switch event.Event {
 	case "denied", "refused", "rejected", "sent_back":

@@ -9,8 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"example.com/library/lending"
-
+	"example.com/library/library"
 	"github.com/anishathalye/porcupine"
 )
 
@@ -35,13 +34,13 @@ const decideWithin = 2 * time.Minute
 // An inquiry is what a history's order asks: about all its books in a card's history,
 // about one in a book's.
 type inquiry struct {
-	action lending.Action
+	action library.Action
 	user   string
 	books  []string
 }
 
 // A verdict is what became of an inquiry's books; nil if nobody knows.
-type verdict []lending.Result
+type verdict []library.Result
 
 // checkBooks: what clients were told of a book could be told of one that exists once.
 func checkBooks(c *complaint, _ *log) {
@@ -114,27 +113,27 @@ func bookModel() porcupine.Model {
 	return model("", func(holder any, asked inquiry, told verdict) (states []any) {
 		if told == nil {
 			states = []any{holder}
-			if asked.action == lending.Request && holder == "" {
+			if asked.action == library.Request && holder == "" {
 				states = append(states, asked.user)
 			}
-			if asked.action == lending.Return && holder == asked.user {
+			if asked.action == library.Return && holder == asked.user {
 				states = append(states, "")
 			}
 			return states
 		}
 		possible, then := false, holder
 		switch told[0] {
-		case lending.Lent:
+		case library.Lent:
 			possible, then = holder == "", asked.user
-		case lending.OverLimit:
+		case library.OverLimit:
 			possible = holder == ""
-		case lending.Unavailable:
+		case library.Unavailable:
 			possible = holder != "" && holder != asked.user
-		case lending.AlreadyYours, lending.OnItsWay:
+		case library.AlreadyYours, library.OnItsWay:
 			possible = holder == asked.user
-		case lending.NotYours:
+		case library.NotYours:
 			possible = holder != asked.user
-		case lending.TakenBack:
+		case library.TakenBack:
 			possible, then = holder == asked.user, ""
 		}
 		if possible {
@@ -155,7 +154,7 @@ func cardModel() porcupine.Model {
 				for i, book := range asked.books {
 					if some&(1<<i) != 0 {
 						then = slices.DeleteFunc(then, func(other string) bool { return other == book })
-						if asked.action == lending.Request {
+						if asked.action == library.Request {
 							then = append(then, book)
 						}
 					}
@@ -170,15 +169,15 @@ func cardModel() porcupine.Model {
 		for i, book := range asked.books {
 			here, should := slices.Contains(card, book), false
 			switch told[i] {
-			case lending.Lent:
+			case library.Lent:
 				then, lent = append(then, book), lent+1
-			case lending.OverLimit:
+			case library.OverLimit:
 				over++
-			case lending.Unavailable, lending.NotYours:
-			case lending.TakenBack:
+			case library.Unavailable, library.NotYours:
+			case library.TakenBack:
 				then = slices.DeleteFunc(then, func(other string) bool { return other == book })
 				should = true
-			case lending.AlreadyYours, lending.OnItsWay:
+			case library.AlreadyYours, library.OnItsWay:
 				should = true
 			}
 			if here != should {

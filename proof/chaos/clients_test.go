@@ -11,6 +11,7 @@ import (
 	"example.com/library/internal/programtest"
 	"example.com/library/internal/redistest"
 	"example.com/library/lending"
+	"example.com/library/library"
 	"example.com/library/redisconn"
 
 	"github.com/redis/go-redis/v9"
@@ -34,7 +35,7 @@ type operation struct {
 
 	mu       sync.Mutex
 	answered time.Duration      // when the first answer came; 0 while it is open
-	answers  []*lending.Receipt // all that came; each must be the same
+	answers  []*library.Receipt // all that came; each must be the same
 	tries    int                // how often the client was told to send it
 	unsent   int                // of these, those of which it said that nothing was sent
 	accepted bool               // Redis confirmed the append, so an answer is owed
@@ -149,7 +150,7 @@ func (r *run) startClients() (finish func()) {
 func (r *run) sendEarly(catalogue *catalogue) {
 	for number := range min(earlyMax, *ops) {
 		c := r.clients[number]
-		order, err := lending.NewOrder(lending.Request, c.user.name, catalogue.likelyFree(c.random))
+		order, err := lending.NewOrder(library.Request, c.user.name, catalogue.likelyFree(c.random))
 		if err != nil {
 			r.Fatal(err)
 		}
@@ -209,16 +210,16 @@ func (c *client) wish(catalogue *catalogue) (lending.Order, error) {
 		for range loansMax + 1 {
 			books = append(books, catalogue.likelyFree(c.random))
 		}
-		return lending.NewOrder(lending.Request, c.user.name, books...)
+		return lending.NewOrder(library.Request, c.user.name, books...)
 	case chance < 0.05: // somebody else's
-		return lending.NewOrder(lending.Return, c.user.name, hot())
+		return lending.NewOrder(library.Return, c.user.name, hot())
 	case len(held) > 0 && (len(held) >= loansMax && chance < 0.9 || chance < 0.55):
 		c.random.Shuffle(len(held), func(i, j int) { held[i], held[j] = held[j], held[i] })
 		books := held[:1+c.random.IntN(len(held))]
 		if c.random.IntN(12) == 0 {
 			books = append(books, hot())
 		}
-		return lending.NewOrder(lending.Return, c.user.name, books...)
+		return lending.NewOrder(library.Return, c.user.name, books...)
 	}
 	var books []string
 	for range 1 + c.random.IntN(2) {
@@ -228,7 +229,7 @@ func (c *client) wish(catalogue *catalogue) (lending.Order, error) {
 			books = append(books, catalogue.likelyFree(c.random))
 		}
 	}
-	return lending.NewOrder(lending.Request, c.user.name, books...)
+	return lending.NewOrder(library.Request, c.user.name, books...)
 }
 
 // send sends an order in one of the ways in which orders are sent: most once, some
@@ -268,7 +269,7 @@ func (r *run) send(ctx context.Context, c *client, o *operation) {
 }
 
 // note sends an order once, and reports whether it was answered.
-func (r *run) note(o *operation, ctx context.Context, do func(context.Context, lending.Order) (*lending.Receipt, error)) bool {
+func (r *run) note(o *operation, ctx context.Context, do func(context.Context, lending.Order) (*library.Receipt, error)) bool {
 	o.mu.Lock()
 	o.tries++
 	o.mu.Unlock()
@@ -278,7 +279,7 @@ func (r *run) note(o *operation, ctx context.Context, do func(context.Context, l
 
 // see writes into the ledger what a client was told, and reports whether that is an
 // answer.
-func (r *run) see(o *operation, receipt *lending.Receipt, err error) bool {
+func (r *run) see(o *operation, receipt *library.Receipt, err error) bool {
 	now := r.since()
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -326,15 +327,15 @@ func (c *client) learn(o *operation, catalogue *catalogue) {
 	defer c.user.mu.Unlock()
 	for _, line := range o.answers[0].Books {
 		switch line.Result {
-		case lending.Lent, lending.AlreadyYours, lending.OnItsWay:
+		case library.Lent, library.AlreadyYours, library.OnItsWay:
 			c.user.holds[line.Book] = true
 			catalogue.note(line.Book, true)
-		case lending.Unavailable:
+		case library.Unavailable:
 			catalogue.note(line.Book, true)
-		case lending.TakenBack:
+		case library.TakenBack:
 			catalogue.note(line.Book, false)
 			delete(c.user.holds, line.Book)
-		case lending.NotYours:
+		case library.NotYours:
 			delete(c.user.holds, line.Book)
 		}
 	}
@@ -347,7 +348,7 @@ func (r *run) lookUpOpenOrders() {
 	for _, c := range r.clients {
 		for _, o := range c.open {
 			ctx, cancel := within(programtest.Patience)
-			var receipt *lending.Receipt
+			var receipt *library.Receipt
 			var err error
 			eventually(programtest.Patience, 10*time.Millisecond, func() bool {
 				receipt, err = c.Receipt(ctx, o.order.ID)

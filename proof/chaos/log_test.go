@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"example.com/library/internal/programtest"
-	"example.com/library/lending"
+	"example.com/library/library"
 )
 
 // A log is the library's log, taken apart by this package alone: what reads the
@@ -35,7 +35,7 @@ type decision struct {
 	by       string
 
 	ID      string
-	Action  lending.Action
+	Action  library.Action
 	User    string
 	Books   []string
 	Outcome string
@@ -66,7 +66,7 @@ func (d *decision) answer() string {
 	for i, book := range d.Books {
 		word, due, _ := strings.Cut(d.Results[i], ":")
 		ms, _ := strconv.ParseInt(due, 10, 64)
-		if word == lending.FromFront || word == lending.FromShelves {
+		if word == library.FromFront || word == library.FromShelves {
 			ms = d.DueMS
 		}
 		lines = append(lines, answerLine(book, word, ms/1000))
@@ -75,7 +75,7 @@ func (d *decision) answer() string {
 }
 
 // receiptAnswer is a receipt that a client got, as decision.answer writes it.
-func receiptAnswer(receipt *lending.Receipt) string {
+func receiptAnswer(receipt *library.Receipt) string {
 	var lines []string
 	for _, line := range receipt.Books {
 		var due int64
@@ -88,8 +88,8 @@ func receiptAnswer(receipt *lending.Receipt) string {
 }
 
 // resultWord is the word that the log has for a receipt's line.
-func resultWord(line lending.Line) string {
-	if line.Result == lending.Lent {
+func resultWord(line library.Line) string {
+	if line.Result == library.Lent {
 		return line.From
 	}
 	return string(line.Result)
@@ -196,7 +196,7 @@ func (s *shadow) decide(d *decision) (outcome string, results []string) {
 		s.cards[d.User] = map[string]int64{}
 	}
 	card, done := s.cards[d.User], 0
-	if d.Action == lending.Return {
+	if d.Action == library.Return {
 		for _, book := range d.Books {
 			switch {
 			case s.holders[book] != d.User:

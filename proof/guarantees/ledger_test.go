@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.com/library/lending"
+	"example.com/library/library"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -29,7 +30,7 @@ type placed struct {
 	waited   bool             // somebody waits for the answer
 	accepted []time.Time      // when the server said that it has the order
 	answered time.Time        // when the answer came; zero until then
-	receipt  *lending.Receipt // the answer
+	receipt  *library.Receipt // the answer
 }
 
 // A ledger is what all clients of a library were told.
@@ -93,7 +94,7 @@ func (l *ledger) see(command redis.Cmder) {
 	l.byID[id].accepted = append(l.byID[id].accepted, time.Now())
 }
 
-func (l *ledger) note(action lending.Action, waited bool, user string, books ...string) *placed {
+func (l *ledger) note(action library.Action, waited bool, user string, books ...string) *placed {
 	order, err := lending.NewOrder(action, user, books...)
 	if err != nil {
 		l.stage.Error(err)
@@ -121,7 +122,7 @@ func (l *ledger) wait(p *placed, howLong time.Duration) error {
 }
 
 // ask sends an order and waits for the answer, which must come.
-func (l *ledger) ask(action lending.Action, user string, books ...string) *placed {
+func (l *ledger) ask(action library.Action, user string, books ...string) *placed {
 	p := l.note(action, true, user, books...)
 	if err := l.wait(p, patience); err != nil {
 		l.stage.Errorf("%s by %s: %v", action, user, err)
@@ -139,13 +140,13 @@ func (l *ledger) use(ctx context.Context) {
 	}
 	everybody.Go(func() {
 		for i := 0; ctx.Err() == nil; i++ {
-			l.ask(lending.Request, keeper(i), kept(i))
+			l.ask(library.Request, keeper(i), kept(i))
 			rest(ctx, 20*time.Millisecond)
 		}
 	})
 	everybody.Go(func() {
 		for i := 0; ctx.Err() == nil; i++ {
-			p := l.note(lending.Request, false, fmt.Sprintf("sender%d", i), fmt.Sprintf("sent%d", i))
+			p := l.note(library.Request, false, fmt.Sprintf("sender%d", i), fmt.Sprintf("sent%d", i))
 			patient, cancel := context.WithTimeout(context.Background(), patience)
 			if err := l.client.Send(patient, p.Order); err != nil {
 				l.stage.Errorf("send: %v", err)
@@ -163,7 +164,7 @@ func (l *ledger) impatient() {
 	var unsure []*placed
 	var everybody sync.WaitGroup
 	for i := range impatientUsers {
-		p := l.note(lending.Request, true, fmt.Sprintf("impatient%d", i), fmt.Sprintf("urgent%d", i))
+		p := l.note(library.Request, true, fmt.Sprintf("impatient%d", i), fmt.Sprintf("urgent%d", i))
 		everybody.Go(func() {
 			err := l.wait(p, impatience)
 			l.mu.Lock()
@@ -195,24 +196,24 @@ func kept(i int) string   { return fmt.Sprintf("kept%d", i) }
 
 func (l *ledger) borrow(ctx context.Context, user string) {
 	for ctx.Err() == nil {
-		p := l.ask(lending.Request, user, fmt.Sprintf("book%d", rand.IntN(books)), fmt.Sprintf("book%d", rand.IntN(books)))
+		p := l.ask(library.Request, user, fmt.Sprintf("book%d", rand.IntN(books)), fmt.Sprintf("book%d", rand.IntN(books)))
 		var lent []string
-		if p.receipt != nil && p.receipt.Outcome != lending.Denied {
+		if p.receipt != nil && p.receipt.Outcome != library.Denied {
 			patient, cancel := context.WithTimeout(context.Background(), patience)
-			err := l.client.Arrivals(patient, p.receipt, func(lending.Line) {})
+			err := l.client.Arrivals(patient, p.receipt, func(library.Line) {})
 			cancel()
 			if err != nil && !errors.Is(err, lending.ErrNoReceipt) { // then the death undid the loan
 				l.stage.Errorf("arrivals for %s: %v", user, err)
 			}
 			for _, line := range p.receipt.Books {
-				if line.Result == lending.Lent {
+				if line.Result == library.Lent {
 					lent = append(lent, line.Book)
 				}
 			}
 		}
 		rest(ctx, time.Duration(rand.Int64N(int64(40*time.Millisecond))))
 		if ctx.Err() == nil && len(lent) > 0 {
-			l.ask(lending.Return, user, lent...)
+			l.ask(library.Return, user, lent...)
 			rest(ctx, 10*time.Millisecond)
 		}
 	}
@@ -263,7 +264,7 @@ func (l *ledger) askForKept(before time.Time) {
 	l.mu.Unlock()
 	var everybody sync.WaitGroup
 	for i, book := range wanted {
-		everybody.Go(func() { l.ask(lending.Request, fmt.Sprintf("latecomer%d", i), book) })
+		everybody.Go(func() { l.ask(library.Request, fmt.Sprintf("latecomer%d", i), book) })
 	}
 	everybody.Wait()
 }

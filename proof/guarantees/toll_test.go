@@ -140,15 +140,15 @@ func (l *ledger) holding() map[string][]string {
 	last := map[loan]string{}
 	for _, p := range l.orders { // each user sends one after another
 		for _, book := range p.Books {
-			if p.Action == lending.Return {
+			if p.Action == library.Return {
 				delete(last, loan{p.User, book})
 			}
 		}
-		if p.receipt == nil || p.Action == lending.Return {
+		if p.receipt == nil || p.Action == library.Return {
 			continue
 		}
 		for _, line := range p.receipt.Books {
-			if line.Result == lending.Lent {
+			if line.Result == library.Lent {
 				last[loan{p.User, line.Book}] = p.ID
 			}
 		}
@@ -171,16 +171,16 @@ func (l *ledger) withTwo() (count int) {
 	byUser := map[[2]string]*stay{}
 	for _, p := range l.orders {
 		for _, book := range p.Books {
-			if with := byUser[[2]string{p.User, book}]; p.Action == lending.Return && with != nil && with.to.IsZero() {
+			if with := byUser[[2]string{p.User, book}]; p.Action == library.Return && with != nil && with.to.IsZero() {
 				with.to = p.sent
 			}
 		}
-		if p.receipt == nil || p.Action == lending.Return {
+		if p.receipt == nil || p.Action == library.Return {
 			continue
 		}
 		for _, line := range p.receipt.Books {
 			with := byUser[[2]string{p.User, line.Book}]
-			if line.Result == lending.Lent && (with == nil || !with.to.IsZero()) {
+			if line.Result == library.Lent && (with == nil || !with.to.IsZero()) {
 				with = &stay{user: p.User, from: p.answered}
 				byUser[[2]string{p.User, line.Book}] = with
 				stays[line.Book] = append(stays[line.Book], with)
@@ -259,12 +259,12 @@ func (l *ledger) apply(entry redis.XMessage, decided map[string]int, lent map[st
 		for i, book := range receipt.Books {
 			holder := lent[book]
 			switch receipt.Results[i] {
-			case lending.FromFront, lending.FromShelves:
+			case library.FromFront, library.FromShelves:
 				if holder != "" {
 					s.Errorf("by the log %s was lent to %s while %s had it", book, receipt.User, holder)
 				}
 				lent[book] = receipt.User
-			case string(lending.TakenBack):
+			case string(library.TakenBack):
 				if holder != receipt.User {
 					s.Errorf("by the log %s came back from %s while %q had it", book, receipt.User, holder)
 				}

@@ -371,7 +371,7 @@ func (c *client) insist(step func(ctx context.Context) error) {
 }
 
 // do sends an order and waits for the answer, with the same id in every try.
-func (c *client) do(order lending.Order) (receipt *lending.Receipt) {
+func (c *client) do(order lending.Order) (receipt *library.Receipt) {
 	c.story.world.give(order.ID)
 	c.insist(func(ctx context.Context) (err error) {
 		receipt, err = c.Do(ctx, order)
@@ -391,7 +391,7 @@ func (w *world) give(id string) {
 }
 
 // seen notes what a client was told.
-func (w *world) seen(order lending.Order, receipt *lending.Receipt) {
+func (w *world) seen(order lending.Order, receipt *library.Receipt) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	told := *receipt
@@ -400,17 +400,17 @@ func (w *world) seen(order lending.Order, receipt *lending.Receipt) {
 }
 
 // request asks for books, and gives up only at the end of the world.
-func (c *client) request(id string, books ...string) *lending.Receipt {
-	return c.do(lending.Order{ID: id, Action: lending.Request, User: c.name, Books: books})
+func (c *client) request(id string, books ...string) *library.Receipt {
+	return c.do(lending.Order{ID: id, Action: library.Request, User: c.name, Books: books})
 }
 
-func (c *client) giveBack(id string, books ...string) *lending.Receipt {
-	return c.do(lending.Order{ID: id, Action: lending.Return, User: c.name, Books: books})
+func (c *client) giveBack(id string, books ...string) *library.Receipt {
+	return c.do(lending.Order{ID: id, Action: library.Return, User: c.name, Books: books})
 }
 
 // arrivals waits until the books of a receipt are in the user's hands.
-func (c *client) arrivals(receipt *lending.Receipt) {
+func (c *client) arrivals(receipt *library.Receipt) {
 	if receipt != nil {
-		c.insist(func(ctx context.Context) error { return c.Arrivals(ctx, receipt, func(lending.Line) {}) })
+		c.insist(func(ctx context.Context) error { return c.Arrivals(ctx, receipt, func(library.Line) {}) })
 	}
 }

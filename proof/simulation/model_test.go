@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"example.com/library/lending"
+	"example.com/library/library"
 
 	"github.com/alicebob/miniredis/v2"
 )
@@ -217,7 +218,7 @@ func (m *model) move(event, request, book string) error {
 // A seenAnswer is what a client was told.
 type seenAnswer struct {
 	order   lending.Order
-	receipt *lending.Receipt
+	receipt *library.Receipt
 }
 
 // compare checks that what a client was told is what the log has, and that it was

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"example.com/library/events"
 	"example.com/library/lending"
 	"example.com/library/library"
 	"example.com/library/redisconn"
@@ -73,7 +74,7 @@ var scenarios = []scenario{
 		user1.request("first", "geb")
 		s.world.give("third")
 		user1.insist(func(ctx context.Context) error {
-			if err := user1.Send(ctx, order("third", lending.Return, "user1", "emma")); err != nil {
+			if err := user1.Send(ctx, order("third", library.Return, "user1", "emma")); err != nil {
 				return err
 			}
 			_, err := user1.Wait(ctx, "third")
@@ -261,7 +262,7 @@ var scenarios = []scenario{
 			return err
 		})
 		for _, since := range []time.Time{began, {}} {
-			look(func(ctx context.Context, _ redis.UniversalClient) error {
+			look(func(ctx context.Context, rdb redis.UniversalClient) error {
 				if since.IsZero() {
 					s.world.running.Go(func() {
 						pause(s.ctx, time.Second)
@@ -269,7 +270,7 @@ var scenarios = []scenario{
 					})
 				}
 				seen := errors.New("seen")
-				err := user1.Watch(ctx, since, func(*lending.Event) error { return seen })
+				err := events.Follow(ctx, rdb, keys, since, func(*events.Event) error { return seen })
 				if errors.Is(err, seen) || ctx.Err() != nil && since.IsZero() {
 					return nil
 				}
@@ -330,7 +331,7 @@ var scenarios = []scenario{
 	}},
 }
 
-func order(id string, action lending.Action, user string, books ...string) lending.Order {
+func order(id string, action library.Action, user string, books ...string) lending.Order {
 	return lending.Order{ID: id, Action: action, User: user, Books: books}
 }
 

@@ -156,9 +156,9 @@ func (s *story) randomUser(name string) {
 	defer twins.Wait()
 	for i := range 3 + number("orders", 0, 4) {
 		pause(s.ctx, time.Duration(number("think", i, 300))*time.Millisecond)
-		order := lending.Order{ID: fmt.Sprintf("%s-%d", name, i), Action: lending.Request, User: name}
+		order := lending.Order{ID: fmt.Sprintf("%s-%d", name, i), Action: library.Request, User: name}
 		if number("action", i, 5) < 2 {
-			order.Action = lending.Return
+			order.Action = library.Return
 		}
 		for book := range 4 {
 			if number(fmt.Sprint("book", book), i, 2) == 0 {

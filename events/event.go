@@ -1,17 +1,16 @@
-package lending
+// Package events reads the log: what happened in a library, in its order. Every
+// script that changes something appends to it, and whoever follows the library reads
+// it here.
+package events
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"example.com/library/redisconn"
+	"example.com/library/library"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -29,7 +28,7 @@ type Event struct {
 	By string `json:"by,omitempty"`
 	// Receipt is the answer, for lent, denied, returned, refused, and a rejected
 	// request or return; else nil.
-	Receipt *Receipt `json:"receipt,omitempty"`
+	Receipt *library.Receipt `json:"receipt,omitempty"`
 	// Request, User and Books tell whom and what it is about, as far as it has a word on that.
 	Request string   `json:"request,omitempty"`
 	User    string   `json:"user,omitempty"`
@@ -46,9 +45,9 @@ func (e *Event) Concerns(user, book string) bool {
 	return (user == "" || e.User == user) && (book == "" || slices.Contains(e.Books, book))
 }
 
-// newEvents understands an entry of the log, which may tell of several events. What
+// Parse understands an entry of the log, which may tell of several events. What
 // it does not know stays empty.
-func newEvents(message redis.XMessage) []*Event {
+func Parse(message redis.XMessage) []*Event {
 	field := func(name string) string {
 		text, _ := message.Values[name].(string)
 		return text
@@ -59,13 +58,13 @@ func newEvents(message redis.XMessage) []*Event {
 	}
 	milliseconds, _, _ := strings.Cut(message.ID, "-")
 	if ms, err := strconv.ParseInt(milliseconds, 10, 64); err == nil {
-		event.Time = moment(ms)
+		event.Time = library.Moment(ms)
 	}
 	var events []*Event
-	var receipts []storedReceipt
+	var receipts []library.StoredReceipt
 	_ = json.Unmarshal([]byte(field("receipts")), &receipts)
 	for _, receipt := range receipts {
-		events = append(events, event.with(receipt.receipt()))
+		events = append(events, event.with(receipt.Receipt()))
 	}
 	var orders [][]string // request, book, and user where known
 	_ = json.Unmarshal([]byte(field("orders")), &orders)
@@ -87,74 +86,27 @@ func newEvents(message redis.XMessage) []*Event {
 		return events
 	}
 	_ = json.Unmarshal([]byte(field("books")), &event.Books)
-	if receipt, err := parseReceipt(field("receipt")); err == nil {
+	if receipt, err := library.ParseReceipt(field("receipt")); err == nil {
 		return []*Event{event.with(receipt)}
 	}
 	return []*Event{&event}
 }
 
 // with is the event of a receipt.
-func (e Event) with(receipt *Receipt) *Event {
+func (e Event) with(receipt *library.Receipt) *Event {
 	e.Receipt, e.Request, e.User = receipt, receipt.ID, receipt.User
 	for _, line := range receipt.Books {
 		e.Books = append(e.Books, line.Book)
 	}
 	if e.Event == "decided" {
 		switch {
-		case receipt.Outcome == Denied || receipt.Outcome == Refused:
+		case receipt.Outcome == library.Denied || receipt.Outcome == library.Refused:
 			e.Event = string(receipt.Outcome)
-		case receipt.Action == Return:
+		case receipt.Action == library.Return:
 			e.Event = "returned"
 		default:
 			e.Event = "lent"
 		}
 	}
 	return &e
-}
-
-// Watch calls seen with every event of the log from a moment on, as it happens,
-// until ctx is done or seen returns an error, which it returns. A zero since means
-// from now on. It carries on by itself after Redis was away.
-func (c *Client) Watch(ctx context.Context, since time.Time, seen func(*Event) error) error {
-	last := "$"
-	if !since.IsZero() {
-		// The last id there can be in the millisecond before.
-		last = fmt.Sprintf("%d-%d", max(0, since.UnixMilli()-1), uint64(math.MaxUint64))
-	}
-	waits := redisconn.NewBackoff()
-	for {
-		if last == "$" {
-			// Between two reads of "$" events would be missed, so it is read once.
-			newest, err := c.rdb.XRevRangeN(ctx, c.keys.Events(), "+", "-", 1).Result()
-			if err == nil {
-				last = "0-0"
-				for _, message := range newest {
-					last = message.ID
-				}
-			}
-		}
-		streams, err := c.rdb.XRead(ctx, &redis.XReadArgs{
-			Streams: []string{c.keys.Events(), last}, Count: 1000, Block: 500 * time.Millisecond,
-		}).Result()
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, redis.Nil):
-			continue
-		case err != nil && redisconn.KindOf(err) != redisconn.Passing:
-			return fmt.Errorf("read the log: %w", err)
-		case err != nil:
-			pause(ctx, waits.NextBackOff())
-			continue
-		}
-		waits.Reset()
-		for _, message := range streams[0].Messages {
-			last = message.ID
-			for _, event := range newEvents(message) {
-				if err := seen(event); err != nil {
-					return err
-				}
-			}
-		}
-	}
 }

@@ -1,12 +1,20 @@
-package lending
+package library
 
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
+)
+
+// An Action is what a user wants with books.
+type Action string
+
+// The actions.
+const (
+	Request Action = "request" // borrow books
+	Return  Action = "return"  // bring books back
 )
 
 // An Outcome is the whole of an answer.
@@ -65,66 +73,67 @@ type Line struct {
 	OnItsWay bool `json:"on_its_way,omitempty"`
 }
 
-// A storedReceipt is a receipt as the scripts write it: first the order, see
-// Order.slip, then what became of it.
-type storedReceipt struct {
+// A StoredReceipt is a receipt as the scripts write it: first the order, then what
+// became of it.
+type StoredReceipt struct {
 	ID      string   `json:"id"`
 	Action  Action   `json:"action"`
 	User    string   `json:"user"`
 	Books   []string `json:"books"`
 	Outcome Outcome  `json:"outcome"`
 	Reason  string   `json:"reason,omitempty"`
-	// Results has a word for each book, see readLines.
+	// Results has a word for each book, see ReadLines.
 	Results []string `json:"results"`
 	// DueMS is when the loans end that were made; 0 for none.
 	DueMS int64 `json:"due_ms,omitempty"`
 }
 
-// parseReceipt reads a receipt as the scripts write it.
-func parseReceipt(text string) (*Receipt, error) {
-	var stored storedReceipt
+// ParseReceipt reads a receipt as the scripts write it.
+func ParseReceipt(text string) (*Receipt, error) {
+	var stored StoredReceipt
 	if err := json.Unmarshal([]byte(text), &stored); err != nil {
 		return nil, fmt.Errorf("read receipt: %w", err)
 	}
-	return stored.receipt(), nil
+	return stored.Receipt(), nil
 }
 
-func (s *storedReceipt) receipt() *Receipt {
+// Receipt is the receipt that was stored.
+func (s *StoredReceipt) Receipt() *Receipt {
 	return &Receipt{
 		ID: s.ID, Action: s.Action, User: s.User, Outcome: s.Outcome, Reason: s.Reason,
-		Books: readLines(s.Books, s.Results, s.DueMS),
+		Books: ReadLines(s.Books, s.Results, s.DueMS),
 	}
 }
 
-// readLines understands a word for each book. It is a result; or for a book that
+// ReadLines understands a word for each book. It is a result; or for a book that
 // was lent, the place it is lent from; or "already_yours:" and when that loan ends.
-func readLines(books, words []string, dueMS int64) []Line {
+func ReadLines(books, words []string, dueMS int64) []Line {
 	lines := make([]Line, min(len(books), len(words)))
 	for i := range lines {
 		lines[i] = Line{Book: books[i], Result: Result(words[i])}
 		word, due, _ := strings.Cut(words[i], ":")
 		switch word {
 		case FromFront, FromShelves:
-			lines[i].Result, lines[i].From, lines[i].Due = Lent, word, dueTime(dueMS)
+			lines[i].Result, lines[i].From, lines[i].Due = Lent, word, DueTime(dueMS)
 		case string(AlreadyYours):
 			ms, _ := strconv.ParseInt(due, 10, 64)
-			lines[i].Result, lines[i].Due = AlreadyYours, dueTime(ms)
+			lines[i].Result, lines[i].Due = AlreadyYours, DueTime(ms)
 		}
 	}
 	return lines
 }
 
-// dueTime is when a loan ends, in whole seconds; zero for no time.
-func dueTime(ms int64) time.Time {
+// DueTime is when a loan ends, in whole seconds; zero for no time.
+func DueTime(ms int64) time.Time {
 	if ms == 0 {
 		return time.Time{}
 	}
-	return moment(ms).Truncate(time.Second)
+	return Moment(ms).Truncate(time.Second)
 }
 
-// moment is a time in UTC, by the milliseconds since 1970. It is zero for one that has
+// Moment is a time in UTC, by the milliseconds since 1970. It is zero for one that has
 // no year of four digits, which nobody meant and JSON could not tell.
-func moment(ms int64) time.Time {
+func Moment(ms int64) time.Time {
 	at := time.UnixMilli(ms).UTC()
 	if at.Year() < 1 || at.Year() > 9999 {
 		return time.Time{}
@@ -132,16 +141,11 @@ func moment(ms int64) time.Time {
 	return at
 }
 
-// answers reports whether the receipt is the answer to that order.
-func (r *Receipt) answers(order Order) bool {
-	return r.Action == order.Action && r.User == order.User &&
-		slices.EqualFunc(r.Books, order.Books, func(line Line, book string) bool { return line.Book == book })
-}
+// Summary tells what became of each book in one line: "geb lent from front; …".
+func (r *Receipt) Summary() string { return Summary(r.Books) }
 
 // Summary tells what became of each book in one line: "geb lent from front; …".
-func (r *Receipt) Summary() string { return summary(r.Books) }
-
-func summary(lines []Line) string {
+func Summary(lines []Line) string {
 	var text strings.Builder
 	for i, line := range lines {
 		if i > 0 {

@@ -1,4 +1,4 @@
-package lending
+package events
 
 import (
 	"encoding/json"
@@ -6,113 +6,13 @@ import (
 	"testing"
 	"time"
 
+	"example.com/library/library"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 )
 
 var due = time.Date(2026, 12, 20, 10, 0, 0, 0, time.UTC)
-
-func TestAReceiptIsReadAsTheScriptsWriteIt(t *testing.T) {
-	for _, test := range []struct {
-		title, text string
-		want        Receipt
-	}{
-		{
-			"a request",
-			`{"id":"r1","action":"request","user":"ann","books":["geb","a \"b\" \\","alice","dune","cities","emma"],"outcome":"partial",` +
-				`"results":["front","already_yours:1797760800999","unavailable","shelves","over_limit","already_yours"],"due_ms":1797760800123}`,
-			Receipt{ID: "r1", Action: Request, User: "ann", Outcome: Partial, Books: []Line{
-				{Book: "geb", Result: Lent, From: FromFront, Due: due},
-				{Book: `a "b" \`, Result: AlreadyYours, Due: due},
-				{Book: "alice", Result: Unavailable},
-				{Book: "dune", Result: Lent, From: FromShelves, Due: due},
-				{Book: "cities", Result: OverLimit},
-				{Book: "emma", Result: AlreadyYours},
-			}},
-		},
-		{
-			"a return",
-			`{"id":"r2","action":"return","user":"<ann>","books":["geb","alice","dune"],"outcome":"partial","results":["returned","not_yours","on_its_way"]}`,
-			Receipt{ID: "r2", Action: Return, User: "<ann>", Outcome: Partial, Books: []Line{
-				{Book: "geb", Result: TakenBack}, {Book: "alice", Result: NotYours}, {Book: "dune", Result: OnItsWay},
-			}},
-		},
-		{
-			"a rejection",
-			`{"id":"r3","action":"return","user":"","books":[],"outcome":"rejected","reason":"it has no user","results":[]}`,
-			Receipt{ID: "r3", Action: Return, Outcome: Rejected, Reason: "it has no user", Books: []Line{}},
-		},
-		{
-			"words for fewer books than there are",
-			`{"id":"r4","action":"return","user":"ann","books":["geb","alice"],"outcome":"partial","results":["returned"]}`,
-			Receipt{ID: "r4", Action: Return, User: "ann", Outcome: Partial, Books: []Line{{Book: "geb", Result: TakenBack}}},
-		},
-		{
-			"words for more books than there are, of which one is of a later version",
-			`{"id":"r5","action":"request","user":"ann","books":["geb"],"outcome":"held","results":["held","front"],"due_ms":1797760800123}`,
-			Receipt{ID: "r5", Action: Request, User: "ann", Outcome: "held", Books: []Line{{Book: "geb", Result: "held"}}},
-		},
-	} {
-		got, err := parseReceipt(test.text)
-		if diff := cmp.Diff(&test.want, got); err != nil || diff != "" {
-			t.Errorf("%s: parseReceipt = %v (-want +got):\n%s", test.title, err, diff)
-		}
-	}
-}
-
-// What getbooks prints is a promise, whatever the scripts write.
-func TestAReceiptIsShownBookByBook(t *testing.T) {
-	receipt, err := parseReceipt(`{"id":"r1","action":"request","user":"ann","books":["geb","alice"],"outcome":"partial","results":["front","unavailable"],"due_ms":1797760800123}`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := json.Marshal(receipt)
-	want := `{"id":"r1","action":"request","user":"ann","outcome":"partial","books":[` +
-		`{"book":"geb","result":"lent","from":"front","due":"2026-12-20T10:00:00Z"},{"book":"alice","result":"unavailable"}]}`
-	if diff := cmp.Diff(want, string(text)); err != nil || diff != "" {
-		t.Errorf("as JSON, %v (-want +got):\n%s", err, diff)
-	}
-}
-
-func TestWhatIsNoReceiptIsRefused(t *testing.T) {
-	for _, text := range []string{
-		"", "x", "[]", `"r1"`, `{"id":1}`, `{"books":{}}`, `{"books":[{"book":"geb"}]}`, `{"results":"front"}`, `{"due_ms":"soon"}`, `{"id":"r1"} x`,
-	} {
-		if receipt, err := parseReceipt(text); err == nil {
-			t.Errorf("parseReceipt(%s) = %+v, want an error", text, receipt)
-		}
-	}
-}
-
-func TestAReceiptKnowsTheOrderItAnswers(t *testing.T) {
-	receipt := &Receipt{ID: "r1", Action: Request, User: "ann", Books: []Line{{Book: "geb"}, {Book: "alice"}}}
-	for title, test := range map[string]struct {
-		order Order
-		want  bool
-	}{
-		"its order":     {Order{Action: Request, User: "ann", Books: []string{"geb", "alice"}}, true},
-		"a return":      {Order{Action: Return, User: "ann", Books: []string{"geb", "alice"}}, false},
-		"another user":  {Order{Action: Request, User: "bob", Books: []string{"geb", "alice"}}, false},
-		"a book less":   {Order{Action: Request, User: "ann", Books: []string{"geb"}}, false},
-		"another book":  {Order{Action: Request, User: "ann", Books: []string{"geb", "cities"}}, false},
-		"one book more": {Order{Action: Request, User: "ann", Books: []string{"geb", "alice", "cities"}}, false},
-	} {
-		if got := receipt.answers(test.order); got != test.want {
-			t.Errorf("%s: answers = %v, want %v", title, got, test.want)
-		}
-	}
-}
-
-func TestASummaryTellsWhatBecameOfEachBook(t *testing.T) {
-	receipt := &Receipt{Books: []Line{
-		{Book: "geb", Result: Lent, From: FromFront}, {Book: "alice", Result: Lent, From: FromShelves},
-		{Book: "cities", Result: AlreadyYours}, {Book: "dune", Result: OverLimit},
-	}}
-	want := "geb lent from front; alice lent from the shelves; cities already yours; dune over limit"
-	if got := receipt.Summary(); got != want {
-		t.Errorf("Summary = %q, want %q", got, want)
-	}
-}
 
 func TestEventsAreReadFromTheLog(t *testing.T) {
 	const (
@@ -124,7 +24,7 @@ func TestEventsAreReadFromTheLog(t *testing.T) {
 		rejected = `{"id":"r6","action":"request","user":"","books":[],"outcome":"rejected","reason":"odd","results":[]}`
 	)
 	of := func(event, by, receipt string) Event {
-		answer, err := parseReceipt(receipt)
+		answer, err := library.ParseReceipt(receipt)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -135,8 +35,8 @@ func TestEventsAreReadFromTheLog(t *testing.T) {
 		return e
 	}
 	granted := of("lent", "worker1", lent)
-	if diff := cmp.Diff(&Receipt{ID: "r1", Action: Request, User: "ann", Outcome: Partial, Books: []Line{
-		{Book: "geb", Result: Lent, From: FromFront, Due: due}, {Book: "alice", Result: Unavailable},
+	if diff := cmp.Diff(&library.Receipt{ID: "r1", Action: library.Request, User: "ann", Outcome: library.Partial, Books: []library.Line{
+		{Book: "geb", Result: library.Lent, From: library.FromFront, Due: due}, {Book: "alice", Result: library.Unavailable},
 	}}, granted.Receipt); diff != "" {
 		t.Errorf("receipt (-want +got):\n%s", diff)
 	}
@@ -169,7 +69,7 @@ func TestEventsAreReadFromTheLog(t *testing.T) {
 		}},
 		{"a rejection with a receipt", map[string]any{"event": "rejected", "by": "worker1", "stream": "s", "entry": "1-1", "reason": "odd", "receipt": rejected}, []Event{{
 			Event: "rejected", By: "worker1", Stream: "s", Entry: "1-1", Reason: "odd", Request: "r6",
-			Receipt: &Receipt{ID: "r6", Action: Request, Outcome: Rejected, Reason: "odd", Books: []Line{}},
+			Receipt: &library.Receipt{ID: "r6", Action: library.Request, Outcome: library.Rejected, Reason: "odd", Books: []library.Line{}},
 		}}},
 		{"a rejection without a receipt", map[string]any{"event": "rejected", "by": "worker1", "stream": "s", "entry": "1-1", "reason": "odd", "receipt": ""}, []Event{
 			{Event: "rejected", By: "worker1", Stream: "s", Entry: "1-1", Reason: "odd"},
@@ -180,7 +80,7 @@ func TestEventsAreReadFromTheLog(t *testing.T) {
 		{"nothing", nil, []Event{{}}},
 	} {
 		var got []Event
-		for _, event := range newEvents(redis.XMessage{ID: "1797760800123-4", Values: test.values}) {
+		for _, event := range Parse(redis.XMessage{ID: "1797760800123-4", Values: test.values}) {
 			if event.ID != "1797760800123-4" || !event.Time.Equal(at) {
 				t.Errorf("%s: an event has the id %s and the time %v", test.title, event.ID, event.Time)
 			}
@@ -208,14 +108,14 @@ func TestAnEventConcernsItsUserAndItsBooks(t *testing.T) {
 	}
 }
 
-func FuzzNewEvents(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	const receipt = `{"id":"r1","action":"request","user":"ann","books":["geb"],"outcome":"granted","results":["front"],"due_ms":1797760800123}`
 	f.Add("1797760800123-4", "decided", `[["r1","geb"]]`, `["alice"]`, receipt, "["+receipt+","+receipt+"]")
 	f.Add("", "", "", "", "", "")
 	f.Add("x-y", "odd", "[[\"g\xff\"]]", `{`, `null`, `[null]`)
 	f.Add("99999999999999999999-0", "odd", "[null,[null]]", `[null,1]`, `{"books":null}`, `{}`)
 	f.Fuzz(func(t *testing.T, id, event, orders, books, receipt, receipts string) {
-		got := newEvents(redis.XMessage{ID: id, Values: map[string]any{
+		got := Parse(redis.XMessage{ID: id, Values: map[string]any{
 			"event": event, "orders": orders, "books": books, "receipt": receipt, "receipts": receipts, "user": "ann", "request": 7,
 		}})
 		if len(got) == 0 {
@@ -231,24 +131,6 @@ func FuzzNewEvents(f *testing.F) {
 			if _, err := json.Marshal(one); err != nil {
 				t.Errorf("the event cannot be printed as JSON: %v", err)
 			}
-		}
-	})
-}
-
-func FuzzParseReceipt(f *testing.F) {
-	f.Add(`{"id":"r1","action":"request","user":"ann","books":["geb","alice"],"outcome":"partial","results":["front","already_yours:1797760800123"],"due_ms":1797760800123}`)
-	f.Add(`{"books":["geb"],"results":["shelves"],"due_ms":-9223372036854775808}`)
-	f.Add(`{"books":["geb"],"results":["already_yours:99999999999999999999","front"]}`)
-	f.Add(`{"books":null,"results":[null,""]}`)
-	f.Add(`null`)
-	f.Fuzz(func(t *testing.T, text string) {
-		receipt, err := parseReceipt(text)
-		if (receipt == nil) == (err == nil) {
-			t.Fatalf("parseReceipt(%q) = %+v, %v, want one of both", text, receipt, err)
-		}
-		if err == nil {
-			receipt.Summary()
-			receipt.answers(Order{})
 		}
 	})
 }
