@@ -1,7 +1,7 @@
 // Package acl says who may do what: it writes the rules by which Redis itself
 // keeps each part of the library to what is its own.
 //
-// There are four users, one for each program or service that connects, and each
+// There is a user for each program or service that connects, and each
 // may do exactly what its code does. A command is allowed if the user's own
 // permissions or one of its selectors allow all of it: the command, every key it
 // names, and every channel. A command inside a script is checked in the same way,
@@ -27,7 +27,7 @@ const (
 )
 
 // Users are all of them, in the order in which they are printed.
-var Users = []string{Getbooks, Lending, Shelving, Staff}
+var Users = append(append([]string{Getbooks}, library.Services()...), Staff)
 
 // A grant allows some commands, on some keys and channels. Keys are what follows
 // the library's tag: ~ to read and write, %R~ to read, %W~ to write. A command that

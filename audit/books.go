@@ -124,7 +124,7 @@ func (a *audit) possibleUsers(name string) []string {
 // inbox and book the id of the rejected entry.
 func (a *audit) setAside(ctx context.Context) (map[[2]string]string, error) {
 	aside := map[[2]string]string{}
-	for _, service := range []string{library.Lending, library.Shelving} {
+	for _, service := range library.Services() {
 		err := a.eyes.stream(ctx, a.keys.Rejected(service), func(page []redis.XMessage) {
 			for _, message := range page {
 				stream, _ := message.Values["stream"].(string)

@@ -135,7 +135,7 @@ func (a *audit) rejected(ctx context.Context) error {
 	if a.eyes.broken[a.keys.Events()] {
 		return nil
 	}
-	for _, service := range []string{library.Lending, library.Shelving} {
+	for _, service := range library.Services() {
 		var aside []redis.XMessage
 		err := a.eyes.stream(ctx, a.keys.Rejected(service), func(page []redis.XMessage) { aside = append(aside, page...) })
 		if err != nil {
@@ -183,7 +183,7 @@ func (a *audit) dead(ctx context.Context) error {
 	type left struct{ key, name, why string }
 	look := func() (map[left]int64, error) {
 		found := map[left]int64{}
-		for _, service := range []string{library.Lending, library.Shelving} {
+		for _, service := range library.Services() {
 			for _, key := range a.keys.Inboxes(service) {
 				if a.eyes.broken[key] {
 					continue

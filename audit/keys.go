@@ -37,12 +37,18 @@ func (k keys) bay(book string) string {
 // types has the type of each key that there is once in a library. Cards and bays are
 // HASHes, and locks STRINGs.
 func (k keys) types() map[string]string {
-	return map[string]string{
-		k.Requests(): "stream", k.Returns(): "stream", k.Deliveries(): "stream", k.Fetches(): "stream", k.Stores(): "stream",
-		k.Rejected(library.Lending): "stream", k.Rejected(library.Shelving): "stream", k.Events(): "stream",
-		k.loans(): "hash", k.fetching(): "hash", k.demand(): "hash", k.faded(): "hash", k.receipts(): "hash", k.olderReceipts(): "hash",
+	types := map[string]string{
+		k.Events(): "stream",
+		k.loans():  "hash", k.fetching(): "hash", k.demand(): "hash", k.faded(): "hash", k.receipts(): "hash", k.olderReceipts(): "hash",
 		k.terms(): "hash", k.awaited(): "hash",
 		k.front(): "set",
 		k.clock(): "string", k.page(): "string", k.away(): "string",
 	}
+	for _, service := range library.Services() {
+		types[k.Rejected(service)] = "stream"
+		for _, inbox := range k.Inboxes(service) {
+			types[inbox] = "stream"
+		}
+	}
+	return types
 }

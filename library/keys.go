@@ -40,17 +40,3 @@ func (k Keys) Events() string { return k.Key("events") }
 // Instance is a STRING with a time to live, the lock by which an instance holds
 // its name: a random token, then a JSON object with host, pid and since.
 func (k Keys) Instance(name string) string { return k.Key("instance:" + name) }
-
-// The services' names, which are the names of their groups too.
-const (
-	Lending  = "lending"
-	Shelving = "shelving"
-)
-
-// Inboxes are the streams a service reads.
-func (k Keys) Inboxes(service string) []string {
-	if service == Shelving {
-		return []string{k.Fetches(), k.Stores()}
-	}
-	return []string{k.Requests(), k.Returns(), k.Deliveries()}
-}

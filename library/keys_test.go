@@ -40,7 +40,10 @@ func TestEveryKeyOfTheLibraryHasItsPinnedName(t *testing.T) {
 
 func TestTheInboxesOfEachServiceArePinned(t *testing.T) {
 	keys := Keys{Library: "north"}
-	got := map[string][]string{Lending: keys.Inboxes(Lending), Shelving: keys.Inboxes(Shelving)}
+	got := map[string][]string{}
+	for _, service := range Services() {
+		got[service] = keys.Inboxes(service)
+	}
 	want := map[string][]string{
 		"lending":  {"{north}:lending:requests", "{north}:lending:returns", "{north}:lending:deliveries"},
 		"shelving": {"{north}:shelving:fetches", "{north}:shelving:stores"},

@@ -25,7 +25,7 @@ func Ensure(ctx context.Context, rdb redis.UniversalClient, stream, group string
 // missing: those a service reads, and those it appends to before their reader was
 // ever started.
 func EnsureAll(ctx context.Context, rdb redis.UniversalClient, keys library.Keys) error {
-	for _, service := range []string{library.Lending, library.Shelving} {
+	for _, service := range library.Services() {
 		for _, inbox := range keys.Inboxes(service) {
 			if _, err := Ensure(ctx, rdb, inbox, service); err != nil {
 				return fmt.Errorf("make stream %s: %w", inbox, err)

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"example.com/library/internal/cli"
+	"example.com/library/library"
 
 	urfave "github.com/urfave/cli/v2"
 )
@@ -58,7 +60,7 @@ as its own user, see lendingd acl --help.`,
 
 func instanceFlags() []urfave.Flag {
 	return []urfave.Flag{
-		&urfave.StringFlag{Name: "service", EnvVars: []string{"LENDING_SERVICE"}, Usage: "the `SERVICES` to run: lending, shelving, or both", Value: "lending,shelving"},
+		&urfave.StringFlag{Name: "service", EnvVars: []string{"LENDING_SERVICE"}, Usage: "the `SERVICES` to run, with commas: " + strings.Join(library.Services(), ", "), Value: strings.Join(library.Services(), ",")},
 		&urfave.BoolFlag{Name: "embedded", DisableDefaultText: true, EnvVars: []string{"LENDING_EMBEDDED"}, Usage: "serve from an in-memory Redis of its own at the address; nothing is kept"},
 		&urfave.BoolFlag{Name: "force", DisableDefaultText: true, Aliases: []string{"f"}, EnvVars: []string{"LENDING_FORCE"}, Usage: "take the name from a process that holds it; that one stops"},
 		&urfave.DurationFlag{Name: "lock-ttl", EnvVars: []string{"LENDING_LOCK_TTL"}, Usage: "how long the name outlives a crashed process: a `DURATION` from 1s to 10m", Value: 10 * time.Second},
@@ -80,7 +82,7 @@ func checkInstanceFlags(c *urfave.Context) error {
 	number := func(n int64) string { return fmt.Sprint(n) }
 	duration := func(d int64) string { return time.Duration(d).String() }
 	for _, err := range []error{
-		cli.OneOf("service", c.String("service"), "lending", "shelving", "lending,shelving", "shelving,lending"),
+		checkServices(c.String("service")),
 		cli.Within("lock-ttl", int64(c.Duration("lock-ttl")), int64(time.Second), int64(10*time.Minute), duration),
 		cli.Within("limit", int64(c.Int("limit")), 1, 100, number),
 		cli.Within("front", int64(c.Int("front")), 0, 1_000_000, number),

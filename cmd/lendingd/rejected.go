@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -53,7 +52,7 @@ func listRejected(c *urfave.Context) error {
 		write = encodeRejected
 	}
 	count := 0
-	for _, service := range []string{library.Lending, library.Shelving} {
+	for _, service := range library.Services() {
 		err := worker.EachRejected(c.Context, rdb, keys, service, func(entry worker.RejectedEntry) error {
 			count++
 			return write(c.App.Writer, entry)
@@ -102,10 +101,10 @@ func retryRejected(c *urfave.Context) error {
 	if !entryIDPattern.MatchString(names[0]) {
 		return cli.UsageError{Message: fmt.Sprintf("%s is not an entry's id, such as 1700000000000-0; lendingd rejected lists them", library.Printable(names[0]))}
 	}
-	services := []string{library.Lending, library.Shelving}
+	services := library.Services()
 	if c.IsSet("service") {
 		services = []string{c.String("service")}
-		if err := cli.OneOf("service", services[0], library.Lending, library.Shelving); err != nil {
+		if err := cli.OneOf("service", services[0], library.Services()...); err != nil {
 			return err
 		}
 	}
@@ -134,8 +133,9 @@ func retryRejected(c *urfave.Context) error {
 	switch len(found) {
 	case 0:
 		return fmt.Errorf("%w: %s; lendingd rejected lists them", worker.ErrNotRejected, names[0])
-	case 2:
-		return errors.New("both services have set an entry with this id aside; say which with --service")
+	case 1:
+	default:
+		return fmt.Errorf("the services %s have each set an entry with this id aside; say which with --service", strings.Join(found, " and "))
 	}
 	entry, err := client.Retry(c.Context, found[0], names[0], c.Int64("log-keep"))
 	if err != nil {

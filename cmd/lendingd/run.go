@@ -9,10 +9,8 @@ import (
 	"time"
 
 	"example.com/library/internal/cli"
-	"example.com/library/lending"
 	"example.com/library/library"
 	"example.com/library/redisconn"
-	"example.com/library/shelving"
 	"example.com/library/worker"
 
 	"github.com/charmbracelet/log"
@@ -124,12 +122,6 @@ func (r *runner) configOf(service string) worker.Config {
 	return config
 }
 
-// A service is what an instance can run.
-type service interface {
-	Prepare(ctx context.Context) error
-	Inboxes() []worker.Inbox
-}
-
 func (r *runner) run(ctx context.Context, c *urfave.Context, name string) error {
 	var server redisconn.Server
 	err := r.insist(ctx, func() (err error) {
@@ -182,21 +174,6 @@ func (r *runner) run(ctx context.Context, c *urfave.Context, name string) error 
 	}
 	r.Log.Info("stopped", "instance", name)
 	return nil
-}
-
-// build makes the services that the flags name.
-func (r *runner) build(c *urfave.Context) []service {
-	var services []service
-	for _, name := range r.services {
-		if name == library.Shelving {
-			services = append(services, shelving.NewService(shelving.Config{Config: r.configOf(name), FetchTime: c.Duration("fetch-time")}))
-			continue
-		}
-		services = append(services, lending.NewService(lending.Config{
-			Config: r.configOf(name), LoansMax: c.Int("limit"), LoanDays: c.Int("loan-days"), FrontMax: c.Int("front"),
-		}))
-	}
-	return services
 }
 
 // insist takes a step until Redis has answered it, or ctx is done.

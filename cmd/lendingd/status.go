@@ -86,7 +86,7 @@ func showStatus(c *urfave.Context) error {
 func lookAround(ctx context.Context, rdb redis.UniversalClient, keys library.Keys) (*status, error) {
 	status := &status{Library: keys.Library, Redis: redisconn.Standing(ctx, rdb, keys), Instances: []runningOwner{}, Rejected: map[string]int64{}}
 	var names []string
-	for _, service := range []string{library.Lending, library.Shelving} {
+	for _, service := range library.Services() {
 		for _, inbox := range keys.Inboxes(service) {
 			state, err := worker.Look(ctx, rdb, inbox, service)
 			if err != nil {
@@ -153,7 +153,7 @@ func (s *status) write(w io.Writer) error {
 	fmt.Fprintf(table, "lent\t%d\tof these on their way: %d\n", s.Lending.Loans, s.Lending.OnTheWay)
 	fmt.Fprintf(table, "front storage\t%d\troom for: %d\n", s.Lending.Front, s.Lending.FrontMax)
 	fmt.Fprintf(table, "off the shelves\t%d\tof these awaited: %d\n", s.Shelving.Out, s.Shelving.Awaited)
-	for _, service := range []string{library.Lending, library.Shelving} {
+	for _, service := range library.Services() {
 		if n := s.Rejected[service]; n > 0 {
 			fmt.Fprintf(table, "\n%d entries rejected by %s; see lendingd rejected\n", n, service)
 		}
