@@ -22,9 +22,11 @@ type PermissionError struct {
 	// Command and Keys are what it tried, as far as that is known.
 	Command string
 	Keys    []string
-	// Script is the file of the script it tried it in, or tried to run, or empty. Line
-	// is the line in it; 0 where the script was not begun.
+	// Script is the file of the script it tried it in, or tried to run, or empty. File
+	// is Script or a shared file that it uses, and Line is the line in it; they are empty
+	// and 0 if the script was not begun.
 	Script string
+	File   string
 	Line   int
 	// Err is what Redis said.
 	Err error
@@ -40,6 +42,8 @@ func (e *PermissionError) Error() string {
 		text += fmt.Sprintf(" and %d more", more)
 	}
 	switch {
+	case e.Script != "" && e.Line > 0 && e.File != e.Script:
+		text += fmt.Sprintf(" (%s, by line %d of %s)", e.Script, e.Line, e.File)
 	case e.Script != "" && e.Line > 0:
 		text += fmt.Sprintf(" (%s, line %d)", e.Script, e.Line)
 	case e.Script != "":
@@ -104,16 +108,16 @@ func (a accuser) accuse(cmd redis.Cmder, err error) error {
 		if found := scriptLine.FindStringSubmatch(err.Error()); found != nil {
 			line, _ = strconv.Atoi(found[1])
 		}
-		file, command, key := scripts.Blame(fmt.Sprint(cmd.Args()[1]), line, accusation.Keys)
-		accusation.Script, accusation.Line = file, line
-		if command != "" {
-			accusation.Command, accusation.Keys = command, nil
+		place := scripts.Locate(fmt.Sprint(cmd.Args()[1]), line, accusation.Keys)
+		accusation.Script, accusation.File, accusation.Line = place.Script, place.File, place.Line
+		if place.Command != "" {
+			accusation.Command, accusation.Keys = place.Command, nil
 		}
-		if key != "" {
-			accusation.Keys = []string{key}
+		if place.Key != "" {
+			accusation.Keys = []string{place.Key}
 		}
 		if needed := neededBy.FindStringSubmatch(err.Error()); needed != nil {
-			accusation.Command, accusation.Keys, accusation.Line = needed[1], needed[2:], 0
+			accusation.Command, accusation.Keys, accusation.File, accusation.Line = needed[1], needed[2:], "", 0
 		}
 	}
 	return accusation

@@ -2,8 +2,9 @@
 -- gone, or does not name this service any more, or that this very instance lost
 -- sight of.
 --
--- An entry that was trimmed away while it was pending is set aside, for nobody
--- can tell any more what it asked.
+-- An entry that was trimmed away while it was pending is set aside, because nobody can
+-- tell any more what it asked.
+-- Uses step.lua, lock.lua, rejected.lua
 --
 -- KEYS[1] instance  STRING  the lock of the instance that calls
 -- KEYS[2] owner     STRING  the lock of the instance the entries are pending for
@@ -39,31 +40,18 @@ local group = ARGV[4]
 local log_max = ARGV[5]
 local rejected_max = ARGV[6]
 
--- Read.
-if redis.call('GETRANGE', instance, 0, #token - 1) ~= token then
-  return redis.error_reply('FENCED the instance no longer holds its name')
-end
--- Redis asks whether the user of the connection may run a command only when a script
--- comes to it, and keeps what was written before. So all that may be run past the
--- first write is asked for now. (The embedded server knows no permissions.)
-local function need(...)
-  if redis.acl_check_cmd and not redis.acl_check_cmd(...) then
-    error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ', 1, (...) == 'XINFO' and 3 or 2)))
-  end
-end
-need('XADD', rejected, '*', '', '') need('XACK', inbox, group, '0-0') need('XCLAIM', inbox, group, name, 0, '0-0')
--- A name may live on without this service. Nobody will come back to what is left then.
-local lock = redis.call('GETRANGE', owner, 0, -1)
-local services = string.match(lock, '"services":%[([^%]]*)%]')
-local lives = lock ~= '' and (not services or string.find(services, '"' .. group .. '"', 1, true))
-if owner_name ~= name and lives then return { {}, {} } end
-redis.call('XLEN', rejected)
-redis.call('XLEN', events)
+-- Read. A name may live on without this service. Nobody will come back to what is left then.
+local fault = fenced(instance, token)
+if fault then return fault end
+need('XADD', rejected, '*', '', '') need('XACK', inbox, group, '0-0') need('XCLAIM', inbox, group, name, '0', '0-0')
+if owner_name ~= name and serves(call('GETRANGE', owner, '0', '-1'), group) then return { {}, {} } end
+call('XLEN', rejected)
+call('XLEN', events)
 local claimed, ids, trimmed = {}, {}, {}
 for arg = 7, #ARGV do
   local id = ARGV[arg]
-  local pending = redis.call('XPENDING', inbox, group, id, id, 1, owner_name)[1]
-  local entry = redis.call('XRANGE', inbox, id, id)[1]
+  local pending = call('XPENDING', inbox, group, id, id, '1', owner_name)[1]
+  local entry = call('XRANGE', inbox, id, id)[1]
   if pending and entry then
     ids[#ids + 1] = id
     claimed[#claimed + 1] = { id, pending[4] + 1, entry[2] }
@@ -74,11 +62,8 @@ end
 
 -- Write.
 for _, id in ipairs(trimmed) do
-  local reason = 'it was trimmed away before it was handled'
-  redis.call('XADD', events, 'MAXLEN', '~', log_max, '*',
-    'event', 'rejected', 'by', name, 'stream', inbox, 'entry', id, 'reason', reason, 'receipt', '')
-  redis.call('XADD', rejected, 'MAXLEN', '~', rejected_max, '*', 'stream', inbox, 'entry', id, 'reason', reason)
-  redis.call('XACK', inbox, group, id)
+  set_aside(events, log_max, name, rejected, rejected_max, inbox, id, 'it was trimmed away before it was handled', '')
+  call('XACK', inbox, group, id)
 end
-if #ids > 0 then redis.call('XCLAIM', inbox, group, name, 0, unpack(ids)) end
+if #ids > 0 then call('XCLAIM', inbox, group, name, '0', unpack(ids)) end
 return { claimed, trimmed }

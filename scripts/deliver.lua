@@ -2,6 +2,7 @@
 --
 -- A book that nobody ordered is sent back: a forged order must not keep a book
 -- from the shelves for ever.
+-- Uses step.lua, json.lua, parcels.lua
 --
 -- KEYS[1] instance    STRING  the lock of the instance that calls
 -- KEYS[2] deliveries  STREAM  the inbox the entries were read from
@@ -16,8 +17,9 @@
 -- ARGV[3] group    the group that reads the inbox
 -- ARGV[4] log_max  about how many entries the log keeps
 -- ARGV[5] bells    the prefix of the channels on which arrivals are rung
--- ARGV[6...] for each entry, by ascending entry id: its entry id, number of books, and
---         for each book its request id and the book; at most 2,000 books a call
+-- ARGV[6...] for each entry, by ascending entry id; at most 2,000 books a call:
+--         id, books            the entry id, and how many books it has
+--         books × (request, book)
 --
 -- Returns an array with a word and, where known, the user (else "") for each book, one
 --         after the other, the word being, in order of precedence:
@@ -43,133 +45,57 @@ local group = ARGV[3]
 local log_max = ARGV[4]
 local bells = ARGV[5]
 
--- Read. An entry that is no longer pending for this instance was handled by
--- another, or by an earlier call whose answer was lost.
-local call = redis.call
-if call('GETRANGE', instance, 0, #token - 1) ~= token then
-  return redis.error_reply('FENCED the instance no longer holds its name')
-end
--- Redis asks whether the user of the connection may run a command only when a script
--- comes to it, and keeps what was written before. So all that may be run past the
--- first write is asked for now. (The embedded server knows no permissions.)
-local function need(...)
-  if redis.acl_check_cmd and not redis.acl_check_cmd(...) then
-    error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ', 1, (...) == 'XINFO' and 3 or 2)))
-  end
-end
-need('XADD', stores, '*', '', '') need('HDEL', fetching, '') need('XADD', deliveries, '*', '', '') need('PUBLISH', bells, '')
-need('XACK', deliveries, group, '0-0') need('XLEN', deliveries) need('XINFO', 'GROUPS', deliveries) need('XTRIM', deliveries, 'MINID', 0) need('XDEL', deliveries, '0-0')
-local ids, last, requests, books = {}, {}, {}, {}
-local entries, total, arg, args = 0, 0, 6, #ARGV
-while arg <= args do
-  entries = entries + 1
-  ids[entries] = ARGV[arg]
-  local count = tonumber(ARGV[arg + 1])
-  for i = arg + 2, arg + 2 * count, 2 do
-    total = total + 1
-    requests[total], books[total] = ARGV[i], ARGV[i + 1]
-  end
-  arg, last[entries] = arg + 2 + 2 * count, total
-end
-local pending = {}
-for _, entry in ipairs(call('XPENDING', deliveries, group, ids[1], ids[#ids], 1000000, name)) do
-  pending[entry[1]] = true
-end
--- A key of the wrong type must fault now, before the first write.
+-- Read.
+local fault = fenced(instance, token)
+if fault then return fault end
+need('HDEL', fetching, '') need('PUBLISH', bells, '')
+need_done(deliveries, group)
+local ids, _, last, requested, books = read_parcels(6, 2, 2)
+local words = gone(deliveries, group, name, ids, last)
+-- A key of the wrong type must fault before the first write.
 call('SCARD', front)
 call('XLEN', stores)
 local holders = call('HMGET', loans, unpack(books))
 local orders = call('HMGET', fetching, unpack(books))
 
--- Decide.
--- quoted makes a name a JSON string. Few names have anything to escape, and looking for
--- it is quicker than replacing nothing.
-local function quoted(text)
-  if string.find(text, '"', 1, true) or string.find(text, '\\', 1, true) then text = string.gsub(text, '["\\]', '\\%0') end
-  return '"' .. text .. '"'
-end
--- list makes some JSON texts a JSON array. Redis's Lua hashes every byte of each text that
--- it makes, so the brackets go round before the texts are joined: the first and the last
--- of them keep theirs.
-local function list(texts, from, to)
-  texts[from] = '[' .. texts[from]
-  texts[to] = texts[to] .. ']'
-  return table.concat(texts, ',', from, to)
-end
-local replies, acknowledged, arrived, rings, apart = {}, {}, {}, {}, {}
-local delivered, returned, came = {}, {}, {}
-local first = 1
-for n, id in ipairs(ids) do
-  local here, given, unwanted, refused, stays = pending[id], {}, {}, {}, false
-  for i = first, last[n] do
-    local request, book, user = requests[i], books[i], holders[i] or ''
-    local order = not came[book] and orders[i]
-    local word
-    if not here then
-      word = 'gone'
-    elseif order and string.sub(order, 1, #request + 1) == request .. ' ' then
-      word = 'delivered'
-      came[book] = true
-      arrived[#arrived + 1] = book
-      given[#given + 1] = '["' .. request .. '",' .. quoted(book) .. ',' .. quoted(user) .. ']'
-      local bell = string.sub(order, #request + 2)
-      if bell ~= '' then
-        rings[#rings + 1] = bell
-        rings[#rings + 1] = '{"id":' .. quoted(request) .. ',"delivered":' .. quoted(book) .. '}'
-      end
-    elseif not order and (holders[i] or call('SISMEMBER', front, book) == 1) then
-      if last[n] == first then
-        word, stays = 'conflict', true
-      else
-        word = 'apart'
-        apart[#apart + 1] = '[["' .. request .. '",' .. quoted(book) .. ']]'
-      end
-    else
-      word = 'sent_back'
-      unwanted[#unwanted + 1] = quoted(book)
-      refused[#refused + 1] = '["' .. request .. '",' .. quoted(book) .. ',' .. quoted(user) .. ']'
+-- Decide. came has what an earlier book of this batch has changed.
+local came, delivered, refused, rings, replies = {}, {}, {}, {}, {}
+for i = 1, #books do
+  local request, book, holder = requested[i], books[i], holders[i]
+  local order = not came[book] and orders[i]
+  if words[i] then
+    -- its entry is gone
+  elseif order and string.sub(order, 1, #request + 1) == request .. ' ' then
+    words[i] = 'delivered'
+    came[book] = true
+    delivered[#delivered + 1] = i
+    local bell = string.sub(order, #request + 2)
+    if bell ~= '' then
+      rings[#rings + 1] = bell
+      rings[#rings + 1] = '{"id":' .. quoted(request) .. ',"delivered":' .. quoted(book) .. '}'
     end
-    replies[2 * i - 1], replies[2 * i] = word, user
+  elseif order or not holder and call('SISMEMBER', front, book) == 0 then
+    words[i] = 'sent_back'
+    refused[#refused + 1] = i
   end
-  if #given > 0 then delivered[#delivered + 1] = list(given, 1, #given) end
-  if #unwanted > 0 then
-    returned[#returned + 1] = list(unwanted, 1, #unwanted)
-    returned[#returned + 1] = list(refused, 1, #refused)
-  end
-  if here and not stays then acknowledged[#acknowledged + 1] = id end
-  first = last[n] + 1
+  holders[i] = holder or ''
 end
+local finished, apart = set_apart(ids, last, words)
+for i = 1, #books do replies[2 * i - 1], replies[2 * i] = words[i], holders[i] end
+if #refused > 0 then need('XADD', stores, '*', '', '') end
+if #apart > 0 then need('XADD', deliveries, '*', '', '') end
+local unwanted = arrays(refused, last, books)
 
--- Write. The log comes first: a full server refuses a script's first write, and
--- no later one.
-for _, text in ipairs(delivered) do
+-- Write. The log comes first: a full server refuses a script's first write, and no later one.
+for _, text in ipairs(arrays(delivered, last, books, requested, holders)) do
   call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'delivered', 'by', name, 'orders', text)
 end
-for i = 1, #returned, 2 do
-  call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'sent_back', 'by', name, 'orders', returned[i + 1])
-  call('XADD', stores, '*', 'books', returned[i])
+for n, text in ipairs(arrays(refused, last, books, requested, holders)) do
+  call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'sent_back', 'by', name, 'orders', text)
+  call('XADD', stores, '*', 'books', unwanted[n])
 end
-if #arrived > 0 then call('HDEL', fetching, unpack(arrived)) end
-for _, text in ipairs(apart) do call('XADD', deliveries, '*', 'orders', text) end
+if #delivered > 0 then call('HDEL', fetching, unpack(pick(books, delivered))) end
+for _, i in ipairs(apart) do call('XADD', deliveries, '*', 'orders', '[' .. line(books[i], requested[i]) .. ']') end
 for i = 1, #rings, 2 do call('PUBLISH', bells .. rings[i], rings[i + 1]) end
-if #acknowledged > 0 then call('XACK', deliveries, group, unpack(acknowledged)) end
-
--- Trim to what is still needed: nothing of an entry that stood alone; else the oldest
--- pending entry and all after it, or, where nothing is pending, all after the last one
--- delivered. (The group's lag would tell sooner that nothing is left, but after
--- deletions Redis may estimate it.)
-if #acknowledged == 0 or call('XLEN', deliveries) > 1 or call('XDEL', deliveries, acknowledged[1]) == 0 then
-  local oldest = call('XPENDING', deliveries, group, '-', '+', 1)[1]
-  if oldest then
-    call('XTRIM', deliveries, 'MINID', oldest[1])
-  else
-    for _, info in ipairs(call('XINFO', 'GROUPS', deliveries)) do
-      for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
-      if info.name == group then
-        call('XDEL', deliveries, info['last-delivered-id'])
-        call('XTRIM', deliveries, 'MINID', info['last-delivered-id'])
-      end
-    end
-  end
-end
+done(deliveries, group, finished)
 return replies

@@ -42,19 +42,19 @@ var (
 // headers reads all scripts.
 func headers(t *testing.T) []header {
 	t.Helper()
-	files, err := filepath.Glob("*.lua")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("found the scripts %q, %v", files, err)
-	}
 	var all []header
-	for _, file := range files {
-		source, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, readHeader(t, file, strings.Split(string(source), "\n")))
+	for _, file := range scriptFiles(t) {
+		all = append(all, readHeader(t, file, strings.Split(source(t, file), "\n")))
 	}
 	return all
+}
+
+func scriptFiles(t *testing.T) []string { return must(filepath.Glob("*.lua"))(t) }
+func sharedFiles(t *testing.T) []string { return must(filepath.Glob("shared/*.lua"))(t) }
+
+func source(t *testing.T, file string) string {
+	t.Helper()
+	return string(must(os.ReadFile(file))(t))
 }
 
 func readHeader(t *testing.T, file string, lines []string) header {
@@ -146,7 +146,7 @@ func TestAnOpenListBeginsWhereTheNumberedSlotsEnd(t *testing.T) {
 			if want := fmt.Sprint(tail[:5], count+1); tail != want {
 				t.Errorf("%s: the header has %s...], want %s...]", h.file, tail, want)
 			}
-			if !regexp.MustCompile(fmt.Sprintf(`[ ,]%d\b`, count+1)).MatchString(code) {
+			if !regexp.MustCompile(fmt.Sprintf(`[ ,(]%d\b`, count+1)).MatchString(code) {
 				t.Errorf("%s: the header has %s...], but the number is not in the code", h.file, tail)
 			}
 		}
@@ -164,7 +164,7 @@ func TestEveryScriptHasAVariableOfItsNameAndEveryVariableAScript(t *testing.T) {
 		if !ok || len(spec.Values) == 0 {
 			return true
 		}
-		if call, ok := spec.Values[0].(*ast.CallExpr); ok && call.Fun.(*ast.Ident).Name == "load" {
+		if call, ok := spec.Values[0].(*ast.CallExpr); ok && isLoad(call) {
 			got = append(got, spec.Names[0].Name+" "+call.Args[0].(*ast.BasicLit).Value)
 		}
 		return true
@@ -177,4 +177,9 @@ func TestEveryScriptHasAVariableOfItsNameAndEveryVariableAScript(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("variables (-files +scripts.go):\n%s", diff)
 	}
+}
+
+func isLoad(call *ast.CallExpr) bool {
+	called, ok := call.Fun.(*ast.Ident)
+	return ok && called.Name == "load"
 }

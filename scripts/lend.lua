@@ -1,8 +1,9 @@
 -- lend.lua decides a batch of requests, one after another: who gets which book.
 --
--- The books a user asks for are lent if at least one is free and the user's card
--- has room for all that are free. What stands in front storage is in the user's
--- hands at once; anything else is ordered from the shelving service.
+-- The free books of a request are lent if there is at least one and the user's card has
+-- room for all of them. A book in front storage is in the user's hands at once; any other
+-- is ordered from the shelving service.
+-- Uses step.lua, json.lua, orders.lua
 --
 -- KEYS[1]  instance  STRING  the lock of the instance that calls
 -- KEYS[2]  requests  STREAM  the inbox the entries were read from
@@ -11,7 +12,7 @@
 -- KEYS[5]  front     SET     the books in front storage
 -- KEYS[6]  receipts  HASH    request -> receipt, this page
 -- KEYS[7]  older     HASH    request -> receipt, the page before
--- KEYS[8]  page      STRING  stands as long as this page is not full
+-- KEYS[8]  page      STRING  exists until this page is full
 -- KEYS[9]  fetches   STREAM  the shelving service's inbox for orders
 -- KEYS[10] events    STREAM  the log
 -- KEYS[11...] for each entry: its user's card (HASH book -> due_ms and, in its last four digits, loan_days)
@@ -25,12 +26,15 @@
 -- ARGV[7] log_max     about how many entries the log keeps
 -- ARGV[8] bells       the prefix of the channels on which receipts are rung
 -- ARGV[9] entries     how many entries there are
--- ARGV[10] counts      how many books each names, a byte for an entry
--- ARGV[11] asking      how many entries somebody waits for
--- ARGV[12...] for each of these its place among the entries and its bell; then for all
---         entries, one kind after the other: the entry ids, request ids, users, slips
---         (with what a receipt begins: the order as a JSON object, still open); then the
---         books of all, each once an entry; at most 2,000 books a call
+-- ARGV[10] counts      how many books each has, one byte for each entry
+-- ARGV[11] asking      how many of their clients wait for an answer
+-- ARGV[12...] in columns, one kind after the other:
+--         asking × (n, bell)   the place of an entry whose client waits, and its bell
+--         entries × id         the entry ids
+--         entries × request    the request ids
+--         entries × user       the users
+--         entries × slip       the beginning of each receipt: the order, a JSON object still open
+--         books                those of all entries, each once an entry; at most 2,000 a call
 --
 -- Returns an array with one text an entry, in order of precedence:
 --         "repeat"  the request has a receipt already: only acknowledged
@@ -60,76 +64,30 @@ local entries = tonumber(ARGV[9])
 local counts = ARGV[10]
 local asking = tonumber(ARGV[11])
 
--- Read. One command fetches a fact for the whole batch: half of what a script
--- costs is the crossing into each command. For the same reason the entries stand
--- in columns, not in a table each: a column is cut out and passed on in one go.
-local call = redis.call
-if call('GETRANGE', instance, 0, #token - 1) ~= token then
-  return redis.error_reply('FENCED the instance no longer holds its name')
-end
--- Redis asks whether the user of the connection may run a command only when a script
--- comes to it, and keeps what was written before. So all that may be run past the
--- first write is asked for now. (The embedded server knows no permissions.)
-local function need(...)
-  if redis.acl_check_cmd and not redis.acl_check_cmd(...) then
-    error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ', 1, (...) == 'XINFO' and 3 or 2)))
-  end
-end
-need('EXISTS', page) need('SET', page, '')
-need('UNLINK', older) need('EXISTS', receipts) need('RENAME', receipts, older) need('HSET', receipts, '', '') need('PEXPIRE', receipts, 0)
-need('HSET', loans, '', '') need('SREM', front, '') need('HSET', fetching, '', '') need('XADD', fetches, '*', '', '') need('PUBLISH', bells, '')
-need('XACK', requests, group, '0-0') need('XLEN', requests) need('XINFO', 'GROUPS', requests) need('XTRIM', requests, 'MINID', 0) need('XDEL', requests, '0-0')
+-- Read. One command fetches a fact for the whole batch: half of what a script costs is
+-- the crossing into each command.
+local fault = fenced(instance, token)
+if fault then return fault end
+local ids, requested, users, slips, books, rung = read_orders(12, entries, asking)
+local standing, full = find_receipts(requests, group, receipts, older, page, requested)
+need('HSET', loans, '', '') need('SREM', front, '') need('PUBLISH', bells, '')
+need_done(requests, group)
 local cards = { unpack(KEYS, 11) }
 for n = 1, entries do need('HSET', cards[n], '', '') end
-local columns = 12 + 2 * asking -- where they begin
-local ids = { unpack(ARGV, columns, columns + entries - 1) }
-local requested = { unpack(ARGV, columns + entries, columns + 2 * entries - 1) }
-local users = { unpack(ARGV, columns + 2 * entries, columns + 3 * entries - 1) }
-local slips = { unpack(ARGV, columns + 3 * entries, columns + 4 * entries - 1) }
-local books = { unpack(ARGV, columns + 4 * entries) }
-local rung = {}
-for i = 12, columns - 1, 2 do rung[tonumber(ARGV[i])] = ARGV[i + 1] end
--- A key of the wrong type must fault before the first write, which is to the log, and
--- so must a group that is gone: asked for no entries, XPENDING still looks for it.
-call('XPENDING', requests, group, '-', '+', 0)
-local standing = call('HMGET', receipts, unpack(requested))
-local before = call('EXISTS', older) == 1 and call('HMGET', older, unpack(requested)) or {}
 local holders = call('HMGET', loans, unpack(books))
-local fronted = call('SMISMEMBER', front, unpack(books))
+local in_front = call('SMISMEMBER', front, unpack(books))
 local time = call('TIME')
-local due = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000) + loan_days * 86400000)
-local stamp = due .. string.format('%04d', loan_days)
+local due_ms = string.format('%d', time[1] * 1000 + math.floor(time[2] / 1000) + loan_days * 86400000)
+local stamp = due_ms .. string.format('%04d', loan_days)
 
--- Decide. The tables hold what would be read again after each entry, so that
--- every entry is decided as if it had come alone.
-local lent_to, held, answers, replies, endings = {}, {}, {}, {}, {}
-local lent, stamped, taken, ordered, orders, decided, kept, grants = {}, {}, {}, {}, {}, {}, {}, {}
-local loaned, answered = 0, 0 -- counted, since the length of a table takes a search
--- quoted makes a name a JSON string. Few names have anything to escape, and looking for
--- it is quicker than replacing nothing.
-local function quoted(text)
-  if string.find(text, '"', 1, true) or string.find(text, '\\', 1, true) then text = string.gsub(text, '["\\]', '\\%0') end
-  return '"' .. text .. '"'
-end
--- list makes some JSON texts a JSON array. Redis's Lua hashes every byte of each text that
--- it makes, so the brackets go round before the texts are joined: the first and the last
--- of them keep theirs.
-local function list(texts, from, to)
-  texts[from] = '[' .. texts[from]
-  texts[to] = texts[to] .. ']'
-  return table.concat(texts, ',', from, to)
-end
--- ending is how a receipt ends; few differ, so each is made once a batch.
-local function ending(reply)
-  local outcome, words = string.match(reply, '^(%l+) (.*)$')
-  endings[reply] = ',"outcome":"' .. outcome .. '","results":["' .. string.gsub(words, ' ', '","') .. '"]'
-    .. (outcome ~= 'denied' and ',"due_ms":' .. due or '') .. '}'
-  return endings[reply]
-end
-local first = 1
+-- Decide. lent_to, held and answers have what would be read again after each order, so
+-- that each is decided as if it had come alone.
+local lent_to, held, answers, replies, endings, grants = {}, {}, {}, {}, {}, {}
+local decided, lent, stamped, taken, ordered, sent = {}, {}, {}, {}, {}, {}
+local loaned, answered, first = 0, 0, 1 -- counted, since the length of a table takes a search
 for n = 1, entries do
   local request, last = requested[n], first + string.byte(counts, n) - 1
-  if standing[n] or before[n] or answers[request] then
+  if standing[n] or answers[request] then
     replies[n] = 'repeat'
   else
     local user, card, free = users[n], cards[n], 0
@@ -154,13 +112,13 @@ for n = 1, entries do
         lent[loaned + 1], lent[loaned + 2] = book, user
         stamped[loaned + 1], stamped[loaned + 2] = book, stamp
         loaned = loaned + 2
-        if fronted[i] == 1 then
+        if in_front[i] == 1 then
           taken[#taken + 1] = book
           reply = reply .. ' front'
         else
-          local count = #orders
+          local count = #sent
           ordered[2 * count + 1], ordered[2 * count + 2] = book, request .. ' ' .. (rung[n] or '')
-          orders[count + 1] = '["' .. request .. '",' .. quoted(book) .. ']'
+          sent[count + 1] = line(book, request)
           reply = reply .. ' shelves'
         end
       end
@@ -168,76 +126,30 @@ for n = 1, entries do
     grants[n] = grant and free or 0
     held[card] = has + grants[n]
     replies[n] = reply
-    local text = slips[n] .. (endings[reply] or ending(reply))
-    answers[request] = text
+    endings[reply] = endings[reply] or ending(reply, due_ms) -- few differ
     answered = answered + 1
-    decided[answered], kept[2 * answered - 1], kept[2 * answered] = text, request, text
+    answers[request], decided[answered] = slips[n] .. endings[reply], request
   end
   first = last + 1
 end
-
-if #orders > 0 then
+if #sent > 0 then -- a key of the wrong type must fault before the first write
+  need('HSET', fetching, '', '') need('XADD', fetches, '*', '', '')
   call('HLEN', fetching)
   call('XLEN', fetches)
 end
 
--- Write. The log comes first: a full server refuses a script's first write, and
--- no later one.
-for from = 1, answered, 16 do
-  call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'decided', 'by', name,
-    'receipts', list(decided, from, math.min(from + 15, answered)))
-end
-if answered > 0 then
-  -- A page of receipts is full when its time is up. Then it becomes the older page,
-  -- and the one before it is forgotten, which Redis does on the side.
-  if call('EXISTS', page) == 0 then
-    call('UNLINK', older)
-    if call('EXISTS', receipts) == 1 then call('RENAME', receipts, older) end
-    call('SET', page, name, 'PX', receipt_ms)
-  end
-  call('HSET', receipts, unpack(kept))
-  -- Where nobody asks any more, nobody turns the page.
-  call('PEXPIRE', receipts, 3 * receipt_ms)
-end
+-- Write.
+record(decided, answers, events, log_max, name, receipts, older, page, full, receipt_ms)
 if loaned > 0 then call('HSET', loans, unpack(lent)) end
 if #taken > 0 then call('SREM', front, unpack(taken)) end
 local at = 1
 for n = 1, entries do
-  local count = grants[n] or 0
-  if count > 0 then call('HSET', cards[n], unpack(stamped, at, at + 2 * count - 1)) end
-  at = at + 2 * count
+  local count = 2 * (grants[n] or 0)
+  if count > 0 then call('HSET', cards[n], unpack(stamped, at, at + count - 1)) end
+  at = at + count
 end
-if #orders > 0 then
-  call('HSET', fetching, unpack(ordered))
-  -- Some books share an entry, for an entry costs more than a book. Few do not: then
-  -- as many instances as there are can walk to the shelves.
-  local share = math.min(16, math.ceil(#orders / 16))
-  for from = 1, #orders, share do
-    call('XADD', fetches, '*', 'orders', list(orders, from, math.min(from + share - 1, #orders)))
-  end
-end
-for i = 12, columns - 1, 2 do
-  local n = tonumber(ARGV[i])
-  call('PUBLISH', bells .. ARGV[i + 1], answers[requested[n]] or standing[n] or before[n])
-end
-call('XACK', requests, group, unpack(ids))
-
--- Trim to what is still needed: nothing of an entry that stood alone; else the oldest
--- pending entry and all after it, or, where nothing is pending, all after the last one
--- delivered. (The group's lag would tell sooner that nothing is left, but after
--- deletions Redis may estimate it.)
-if call('XLEN', requests) > 1 or call('XDEL', requests, ids[1]) == 0 then
-  local oldest = call('XPENDING', requests, group, '-', '+', 1)[1]
-  if oldest then
-    call('XTRIM', requests, 'MINID', oldest[1])
-  else
-    for _, info in ipairs(call('XINFO', 'GROUPS', requests)) do
-      for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
-      if info.name == group then
-        call('XDEL', requests, info['last-delivered-id'])
-        call('XTRIM', requests, 'MINID', info['last-delivered-id'])
-      end
-    end
-  end
-end
+if #sent > 0 then call('HSET', fetching, unpack(ordered)) end
+for _, text in ipairs(lists(sent)) do call('XADD', fetches, '*', 'orders', text) end
+ring(bells, rung, requested, answers, standing)
+done(requests, group, ids)
 return replies

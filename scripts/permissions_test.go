@@ -15,8 +15,8 @@ import (
 func TestEachPermissionCheckIsAWholeCommand(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	check := regexp.MustCompile(`\bneed\(('[A-Z]+'[^()]*)\)`)
-	for _, h := range headers(t) {
-		for _, found := range check.FindAllStringSubmatch(strings.Join(h.body, "\n"), -1) {
+	for _, file := range append(scriptFiles(t), sharedFiles(t)...) {
+		for _, found := range check.FindAllStringSubmatch(source(t, file), -1) {
 			words := strings.Split(found[1], ", ")
 			name := strings.ToLower(strings.Trim(words[0], "'"))
 			info, err := rdb.Command(t.Context()).Result()
@@ -25,7 +25,7 @@ func TestEachPermissionCheckIsAWholeCommand(t *testing.T) {
 			}
 			arity := int(info[name].Arity) // of the name too; negative where more may follow
 			if arity < 0 && len(words) < -arity || arity >= 0 && len(words) != arity {
-				t.Errorf("%s: need(%s) has %d words, and the arity of %s is %d", h.file, found[1], len(words), name, arity)
+				t.Errorf("%s: need(%s) has %d words, and the arity of %s is %d", file, found[1], len(words), name, arity)
 			}
 		}
 	}

@@ -153,7 +153,7 @@ func TestAServerThatFillsUpWhileAScriptRunsDoesNotStopItHalfWay(t *testing.T) {
 				t.Run(fmt.Sprintf("%s: before call %d, %s", name, n+1, made[n].command), func(t *testing.T) {
 					b.start(t, example.start)
 					full := example.call
-					full.script = spied(t, scriptOf(name), fmt.Sprintf(
+					full.script = spied(scriptOf(name), fmt.Sprintf(
 						`if calls == %d then redis.call('SETRANGE', 'filling', %d, '.') end`, n+1, filling))
 					b.wantFilled(t, full, want, filling, room)
 				})

@@ -1,4 +1,5 @@
 -- reject.lua sets an entry aside that could not be understood or applied.
+-- Uses step.lua, rejected.lua
 --
 -- KEYS[1] instance  STRING  the lock of the instance that calls
 -- KEYS[2] inbox     STREAM  the inbox the entry was read from
@@ -44,52 +45,24 @@ local receipt_ms = tonumber(ARGV[10])
 local bell = ARGV[11]
 
 -- Read.
-if redis.call('GETRANGE', instance, 0, #token - 1) ~= token then
-  return redis.error_reply('FENCED the instance no longer holds its name')
-end
--- Redis asks whether the user of the connection may run a command only when a script
--- comes to it, and keeps what was written before. So all that may be run past the
--- first write is asked for now. (The embedded server knows no permissions.)
-local function need(...)
-  if redis.acl_check_cmd and not redis.acl_check_cmd(...) then
-    error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ', 1, (...) == 'XINFO' and 3 or 2)))
-  end
-end
-need('XADD', rejected, '*', '', '') need('XACK', inbox, group, '0-0') need('XDEL', inbox, '0-0') need('XTRIM', inbox, 'MINID', 0) need('XINFO', 'GROUPS', inbox)
-if request ~= '' then need('HSET', receipts, '', '') need('PEXPIRE', receipts, 0) end
+local fault = fenced(instance, token)
+if fault then return fault end
+need('XADD', rejected, '*', '', '') need_done(inbox, group)
+if request ~= '' then need('HSET', receipts, '', '') need('PEXPIRE', receipts, '0') end
 if bell ~= '' then need('PUBLISH', bell, '') end
-if #redis.call('XPENDING', inbox, group, id, id, 1, name) == 0 then return 'gone' end
-redis.call('XLEN', rejected)
-redis.call('XLEN', events)
-local standing = request ~= '' and (redis.call('HGET', receipts, request) or redis.call('HGET', older, request))
+if #call('XPENDING', inbox, group, id, id, '1', name) == 0 then return 'gone' end
+call('XLEN', rejected)
+call('XLEN', events)
+local standing = find_receipt(receipts, older, request)
 
--- Write. The log comes first: a full server refuses a script's first write, and
--- no later one.
-redis.call('XADD', events, 'MAXLEN', '~', log_max, '*',
-  'event', 'rejected', 'by', name, 'stream', inbox, 'entry', id, 'reason', reason, 'receipt', text)
-redis.call('XADD', rejected, 'MAXLEN', '~', rejected_max, '*',
-  'stream', inbox, 'entry', id, 'reason', reason, unpack(ARGV, 12))
+-- Write. The entry itself goes, although an older one may still be pending.
+set_aside(events, log_max, name, rejected, rejected_max, inbox, id, reason, text, unpack(ARGV, 12))
 if request ~= '' and not standing then
-  redis.call('HSET', receipts, request, text)
-  redis.call('PEXPIRE', receipts, 3 * receipt_ms)
+  call('HSET', receipts, request, text)
+  call('PEXPIRE', receipts, 3 * receipt_ms)
 end
-if bell ~= '' then redis.call('PUBLISH', bell, standing or text) end
-redis.call('XACK', inbox, group, id)
-redis.call('XDEL', inbox, id)
-
--- Trim to what is still needed: the oldest pending entry and all after it, or,
--- where nothing is pending, all after the last one delivered. What was decided
--- while this one was pending may still stand behind it.
-local oldest = redis.call('XPENDING', inbox, group, '-', '+', 1)[1]
-if oldest then
-  redis.call('XTRIM', inbox, 'MINID', oldest[1])
-else
-  for _, info in ipairs(redis.call('XINFO', 'GROUPS', inbox)) do
-    for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
-    if info.name == group then
-      redis.call('XDEL', inbox, info['last-delivered-id'])
-      redis.call('XTRIM', inbox, 'MINID', info['last-delivered-id'])
-    end
-  end
-end
+if bell ~= '' then call('PUBLISH', bell, standing or text) end
+call('XACK', inbox, group, id)
+call('XDEL', inbox, id)
+trim(inbox, group)
 return 'rejected'

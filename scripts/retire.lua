@@ -1,5 +1,6 @@
 -- retire.lua removes an instance from a group, if that loses nothing: removing a
 -- consumer drops what is pending for it.
+-- Uses lock.lua
 --
 -- KEYS[1] instance  STRING  the lock of the instance to remove
 -- KEYS[2] inbox     STREAM  the inbox whose group it is in
@@ -18,10 +19,8 @@ local name = ARGV[1]
 local group = ARGV[2]
 
 -- Read.
-local lock = redis.call('GETRANGE', instance, 0, -1)
-local services = string.match(lock, '"services":%[([^%]]*)%]')
-if lock ~= '' and (not services or string.find(services, '"' .. group .. '"', 1, true)) then return 'alive' end
-if #redis.call('XPENDING', inbox, group, '-', '+', 1, name) > 0 then return 'pending' end
+if serves(redis.call('GETRANGE', instance, '0', '-1'), group) then return 'alive' end
+if #redis.call('XPENDING', inbox, group, '-', '+', '1', name) > 0 then return 'pending' end
 
 -- Write.
 redis.call('XGROUP', 'DELCONSUMER', inbox, group, name)

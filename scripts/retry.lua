@@ -1,7 +1,8 @@
 -- retry.lua puts an entry that was set aside back into its inbox.
 --
--- A receipt that says "rejected" is taken back, for it would make the entry a
+-- A receipt that says "rejected" is taken back, because it would make the entry a
 -- repeat. Any other receipt stands.
+-- Uses step.lua, rejected.lua
 --
 -- KEYS[1] rejected  STREAM  the entries that the service set aside
 -- KEYS[2] inbox     STREAM  the inbox the entry came from
@@ -28,19 +29,11 @@ local log_max = ARGV[2]
 local request = ARGV[3]
 
 -- Read.
--- Redis asks whether the user of the connection may run a command only when a script
--- comes to it, and keeps what was written before. So all that may be run past the
--- first write is asked for now. (The embedded server knows no permissions.)
-local function need(...)
-  if redis.acl_check_cmd and not redis.acl_check_cmd(...) then
-    error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ', 1, (...) == 'XINFO' and 3 or 2)))
-  end
-end
 need('XADD', events, '*', '', '') need('XDEL', rejected, '0-0')
 if request ~= '' then need('HDEL', receipts, '') need('HDEL', older, '') end
-redis.call('XLEN', inbox)
-redis.call('XLEN', events)
-local entry = redis.call('XRANGE', rejected, id, id)[1]
+call('XLEN', inbox)
+call('XLEN', events)
+local entry = call('XRANGE', rejected, id, id)[1]
 if not entry then return 'unknown' end
 local fields = {}
 for i = 1, #entry[2], 2 do
@@ -50,15 +43,14 @@ for i = 1, #entry[2], 2 do
   end
 end
 if #fields == 0 then return 'not_kept' end
-local standing = request ~= '' and (redis.call('HGET', receipts, request) or redis.call('HGET', older, request))
+local standing = find_receipt(receipts, older, request)
 
 -- Write.
-local new = redis.call('XADD', inbox, '*', unpack(fields))
-redis.call('XADD', events, 'MAXLEN', '~', log_max, '*',
-  'event', 'retried', 'stream', inbox, 'entry', new, 'rejected', id)
+local new = call('XADD', inbox, '*', unpack(fields))
+call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'retried', 'stream', inbox, 'entry', new, 'rejected', id)
 if standing and string.find(standing, '"outcome":"rejected"', 1, true) then
-  redis.call('HDEL', receipts, request)
-  redis.call('HDEL', older, request)
+  call('HDEL', receipts, request)
+  call('HDEL', older, request)
 end
-redis.call('XDEL', rejected, id)
+call('XDEL', rejected, id)
 return new

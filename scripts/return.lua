@@ -1,20 +1,21 @@
 -- return.lua decides a batch of returns, one after another, and ends the loans.
 --
--- A book comes back into front storage, where that has room for it. Where it has
--- not, the books in least demand go to the shelving service, of those that came
--- back and those that stood there.
+-- A book that comes back goes into front storage. If that has no room for all, the books
+-- in least demand go to the shelving service, of those that came back and those that
+-- stood there.
+-- Uses step.lua, json.lua, orders.lua, demand.lua
 --
 -- KEYS[1]  instance  STRING  the lock of the instance that calls
 -- KEYS[2]  returns   STREAM  the inbox the entries were read from
 -- KEYS[3]  loans     HASH    book -> user
 -- KEYS[4]  fetching  HASH    book -> "request bell", for books on their way from the shelves
 -- KEYS[5]  front     SET     the books in front storage
--- KEYS[6]  demand    HASH    book -> the logarithm of how often it was lent, aged
+-- KEYS[6]  demand    HASH    book -> the demand for it, see demand.lua
 -- KEYS[7]  faded     HASH    the same, of books that were counted longer ago
--- KEYS[8]  clock     STRING  by which demand ages: every loan that ends moves it by ln 2 / demand_half
+-- KEYS[8]  clock     STRING  the time by which demand ages, see demand.lua
 -- KEYS[9]  receipts  HASH    request -> receipt, this page
 -- KEYS[10] older     HASH    request -> receipt, the page before
--- KEYS[11] page      STRING  stands as long as this page is not full
+-- KEYS[11] page      STRING  exists until this page is full
 -- KEYS[12] stores    STREAM  the shelving service's inbox for books to put away
 -- KEYS[13] events    STREAM  the log
 -- KEYS[14...] for each entry: its user's card (HASH book -> due_ms and, in its last four digits, loan_days)
@@ -29,12 +30,15 @@
 -- ARGV[8] log_max      about how many entries the log keeps
 -- ARGV[9] bells        the prefix of the channels on which receipts are rung
 -- ARGV[10] entries      how many entries there are
--- ARGV[11] counts      how many books each names, a byte for an entry
--- ARGV[12] asking      how many entries somebody waits for
--- ARGV[13...] for each of these its place among the entries and its bell; then for all
---         entries, one kind after the other: the entry ids, request ids, users, slips
---         (with what a receipt begins: the order as a JSON object, still open); then the
---         books of all, each once an entry; at most 2,000 books a call
+-- ARGV[11] counts      how many books each has, one byte for each entry
+-- ARGV[12] asking      how many of their clients wait for an answer
+-- ARGV[13...] in columns, one kind after the other:
+--         asking × (n, bell)   the place of an entry whose client waits, and its bell
+--         entries × id         the entry ids
+--         entries × request    the request ids
+--         entries × user       the users
+--         entries × slip       the beginning of each receipt: the order, a JSON object still open
+--         books                those of all entries, each once an entry; at most 2,000 a call
 --
 -- Returns an array with one text an entry, in order of precedence:
 --         "repeat"  the request has a receipt already: only acknowledged
@@ -70,176 +74,69 @@ local counts = ARGV[11]
 local asking = tonumber(ARGV[12])
 
 -- Read.
-local call = redis.call
-if call('GETRANGE', instance, 0, #token - 1) ~= token then
-  return redis.error_reply('FENCED the instance no longer holds its name')
-end
--- Redis asks whether the user of the connection may run a command only when a script
--- comes to it, and keeps what was written before. So all that may be run past the
--- first write is asked for now. (The embedded server knows no permissions.)
-local function need(...)
-  if redis.acl_check_cmd and not redis.acl_check_cmd(...) then
-    error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ', 1, (...) == 'XINFO' and 3 or 2)))
-  end
-end
-need('EXISTS', page) need('SET', page, '')
-need('UNLINK', older) need('EXISTS', receipts) need('RENAME', receipts, older) need('HSET', receipts, '', '') need('PEXPIRE', receipts, 0)
-need('HDEL', loans, '') need('SADD', front, '') need('SREM', front, '') need('XADD', stores, '*', '', '') need('PUBLISH', bells, '')
+local fault = fenced(instance, token)
+if fault then return fault end
+local ids, requested, users, slips, books, rung = read_orders(13, entries, asking)
+local standing, full = find_receipts(returns, group, receipts, older, page, requested)
+need('HDEL', loans, '') need('SADD', front, '') need('PUBLISH', bells, '')
 need('HSET', demand, '', '') need('HLEN', demand) need('UNLINK', faded) need('RENAME', demand, faded) need('SET', clock, '')
-need('XACK', returns, group, '0-0') need('XLEN', returns) need('XINFO', 'GROUPS', returns) need('XTRIM', returns, 'MINID', 0) need('XDEL', returns, '0-0')
+need_done(returns, group)
 local cards = { unpack(KEYS, 14) }
-local columns = 13 + 2 * asking -- where they begin
-local ids = { unpack(ARGV, columns, columns + entries - 1) }
-local requested = { unpack(ARGV, columns + entries, columns + 2 * entries - 1) }
-local users = { unpack(ARGV, columns + 2 * entries, columns + 3 * entries - 1) }
-local slips = { unpack(ARGV, columns + 3 * entries, columns + 4 * entries - 1) }
-local books = { unpack(ARGV, columns + 4 * entries) }
--- A key of the wrong type must fault before the first write, which is to the log, and
--- so must a group that is gone: asked for no entries, XPENDING still looks for it.
-call('XPENDING', returns, group, '-', '+', 0)
 for n = 1, entries do
   need('HDEL', cards[n], '')
-  call('HLEN', cards[n])
+  call('HLEN', cards[n]) -- a key of the wrong type must fault before the first write
 end
-local standing = call('HMGET', receipts, unpack(requested))
-local before = call('EXISTS', older) == 1 and call('HMGET', older, unpack(requested)) or {}
 local holders = call('HMGET', loans, unpack(books))
-local travelling = call('HMGET', fetching, unpack(books))
-local stored = call('SCARD', front)
-local age = tonumber(call('GET', clock) or 0)
+local on_their_way = call('HMGET', fetching, unpack(books))
+local in_front = call('SCARD', front)
+local time = tonumber(call('GET', clock) or 0)
 
--- Decide.
-local answers, replies, endings, ended, brought, came = {}, {}, {}, {}, {}, {}
-local decided, kept = {}, {}
-local answered = 0 -- counted, since the length of a table takes a search
--- quoted makes a name a JSON string. Few names have anything to escape, and looking for
--- it is quicker than replacing nothing.
-local function quoted(text)
-  if string.find(text, '"', 1, true) or string.find(text, '\\', 1, true) then text = string.gsub(text, '["\\]', '\\%0') end
-  return '"' .. text .. '"'
-end
--- list makes some JSON texts a JSON array. Redis's Lua hashes every byte of each text that
--- it makes, so the brackets go round before the texts are joined: the first and the last
--- of them keep theirs.
-local function list(texts, from, to)
-  texts[from] = '[' .. texts[from]
-  texts[to] = texts[to] .. ']'
-  return table.concat(texts, ',', from, to)
-end
--- ending is how a receipt ends; few differ, so each is made once a batch.
-local function ending(reply)
-  local outcome, words = string.match(reply, '^(%l+) (.*)$')
-  endings[reply] = ',"outcome":"' .. outcome .. '","results":["' .. string.gsub(words, ' ', '","') .. '"]}'
-  return endings[reply]
-end
-local first = 1
+-- Decide. brought are the books that come back, in order; came, how many by each order.
+local ended, answers, replies, endings = {}, {}, {}, {}
+local decided, brought, came = {}, {}, {}
+local answered, first = 0, 1 -- counted, since the length of a table takes a search
 for n = 1, entries do
   local request, last = requested[n], first + string.byte(counts, n) - 1
-  if standing[n] or before[n] or answers[request] then
+  if standing[n] or answers[request] then
     replies[n] = 'repeat'
   else
-    local user, words, count = users[n], '', 0
+    local user, words, before = users[n], '', #brought
     for i = first, last do
       local book = books[i]
       if holders[i] ~= user or ended[book] then
         words = words .. ' not_yours'
-      elseif travelling[i] then
+      elseif on_their_way[i] then
         words = words .. ' on_its_way'
       else
         words = words .. ' returned'
         ended[book] = true
         brought[#brought + 1] = book
-        count = count + 1
       end
     end
-    came[n] = count
-    local reply = (count == 0 and 'refused' or count == last - first + 1 and 'returned' or 'partial') .. words
+    came[n] = #brought - before
+    local reply = (came[n] == 0 and 'refused' or came[n] == last - first + 1 and 'returned' or 'partial') .. words
     replies[n] = reply
-    local text = slips[n] .. (endings[reply] or ending(reply))
-    answers[request] = text
+    endings[reply] = endings[reply] or ending(reply) -- few differ
     answered = answered + 1
-    decided[answered], kept[2 * answered - 1], kept[2 * answered] = text, request, text
+    answers[request], decided[answered] = slips[n] .. endings[reply], request
   end
   first = last + 1
 end
-
--- A loan that ends counts for the book's demand, the logarithm of its loans, each
--- weighing twice as much as one demand_half loans before it. So counters age without
--- ever being touched. Of a large batch every stride-th book is counted, for as many.
-local value, noted = {}, {}
-local fades = call('EXISTS', faded) == 1
-local function look(names)
-  local found = call('HMGET', demand, unpack(names))
-  local earlier = fades and call('HMGET', faded, unpack(names)) or {}
-  for i, book in ipairs(names) do value[book] = tonumber(found[i] or earlier[i] or -1) end
-end
+local noted, leave, left_front, stay = {}, {}, {}, {}
 if #brought > 0 then
-  look(brought)
-  local stride = math.ceil(#brought / 32)
-  for i, book in ipairs(brought) do
-    if i % stride == 0 then
-      local old, now = value[book], age + math.log(stride)
-      value[book] = old < 0 and now or math.max(old, now) + math.log(1 + math.exp(-math.abs(old - now)))
-      noted[#noted + 1] = book
-      noted[#noted + 1] = string.format('%.6f', value[book])
-    end
-    age = age + math.log(2) / demand_half
-  end
+  local demand_of = {}
+  look(demand_of, brought, demand, faded)
+  noted, time = weigh(demand_of, brought, time, demand_half)
+  leave, left_front, stay = choose(demand_of, brought, front, in_front + #brought - front_max, demand, faded)
+end
+if #left_front > 0 then need('SREM', front, '') end
+if #leave > 0 then
+  need('XADD', stores, '*', '', '')
+  call('XLEN', stores)
 end
 
--- The surplus is what leaves. Where front_max was lowered, a call moves at most
--- 1,000 books more than came back. A front storage that is large is not searched:
--- the lowest of a sample are low enough.
-local surplus = math.min(stored + #brought - front_max, #brought + 1000)
-local left_front, shelved, staying = {}, {}, brought
-if #brought > 0 and surplus > 0 then
-  local pool, values = {}, {}
-  for i, book in ipairs(brought) do pool[i] = book end
-  local sample = call('SRANDMEMBER', front, math.min(4000, math.max(32, 4 * surplus)))
-  if #sample > 0 then look(sample) end
-  for _, book in ipairs(sample) do pool[#pool + 1] = book end
-  for i, book in ipairs(pool) do values[i] = value[book] end
-  table.sort(values)
-  local limit, ties = values[surplus], surplus
-  for i = 1, surplus do
-    if values[i] < limit then ties = ties - 1 end
-  end
-  staying = {}
-  for i = #pool, 1, -1 do
-    local book = pool[i]
-    local goes = value[book] < limit
-    if value[book] == limit and ties > 0 then
-      goes, ties = true, ties - 1
-    end
-    if goes then
-      shelved[#shelved + 1] = book
-      if i > #brought then left_front[#left_front + 1] = book end
-    elseif i <= #brought then
-      staying[#staying + 1] = book
-    end
-  end
-end
-
-if #shelved > 0 then call('XLEN', stores) end
-
--- Write. The log comes first: a full server refuses a script's first write, and
--- no later one.
-for from = 1, answered, 16 do
-  call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'decided', 'by', name,
-    'receipts', list(decided, from, math.min(from + 15, answered)))
-end
-if answered > 0 then
-  -- A page of receipts is full when its time is up. Then it becomes the older page,
-  -- and the one before it is forgotten, which Redis does on the side.
-  if call('EXISTS', page) == 0 then
-    call('UNLINK', older)
-    if call('EXISTS', receipts) == 1 then call('RENAME', receipts, older) end
-    call('SET', page, name, 'PX', receipt_ms)
-  end
-  call('HSET', receipts, unpack(kept))
-  -- Where nobody asks any more, nobody turns the page.
-  call('PEXPIRE', receipts, 3 * receipt_ms)
-end
+-- Write.
+record(decided, answers, events, log_max, name, receipts, older, page, full, receipt_ms)
 if #brought > 0 then
   call('HDEL', loans, unpack(brought))
   local at = 1
@@ -248,47 +145,20 @@ if #brought > 0 then
     if count > 0 then call('HDEL', cards[n], unpack(brought, at, at + count - 1)) end
     at = at + count
   end
-  if #staying > 0 then call('SADD', front, unpack(staying)) end
+  if #stay > 0 then call('SADD', front, unpack(stay)) end
   call('HSET', demand, unpack(noted))
   if call('HLEN', demand) > demand_max then
     call('UNLINK', faded)
     call('RENAME', demand, faded)
   end
-  call('SET', clock, string.format('%.17g', age))
+  call('SET', clock, string.format('%.17g', time))
 end
 if #left_front > 0 then call('SREM', front, unpack(left_front)) end
-if #shelved > 0 then
-  local share = math.min(16, math.ceil(#shelved / 16))
-  for from = 1, #shelved, share do
-    local names = {}
-    for i = from, math.min(from + share - 1, #shelved) do names[#names + 1] = quoted(shelved[i]) end
-    local text = list(names, 1, #names)
-    call('XADD', stores, '*', 'books', text)
-    call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'shelved', 'by', name, 'books', text)
-  end
+for i, book in ipairs(leave) do leave[i] = quoted(book) end
+for _, text in ipairs(lists(leave)) do
+  call('XADD', stores, '*', 'books', text)
+  call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'shelved', 'by', name, 'books', text)
 end
-for i = 13, columns - 1, 2 do
-  local n = tonumber(ARGV[i])
-  call('PUBLISH', bells .. ARGV[i + 1], answers[requested[n]] or standing[n] or before[n])
-end
-call('XACK', returns, group, unpack(ids))
-
--- Trim to what is still needed: nothing of an entry that stood alone; else the oldest
--- pending entry and all after it, or, where nothing is pending, all after the last one
--- delivered. (The group's lag would tell sooner that nothing is left, but after
--- deletions Redis may estimate it.)
-if call('XLEN', returns) > 1 or call('XDEL', returns, ids[1]) == 0 then
-  local oldest = call('XPENDING', returns, group, '-', '+', 1)[1]
-  if oldest then
-    call('XTRIM', returns, 'MINID', oldest[1])
-  else
-    for _, info in ipairs(call('XINFO', 'GROUPS', returns)) do
-      for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
-      if info.name == group then
-        call('XDEL', returns, info['last-delivered-id'])
-        call('XTRIM', returns, 'MINID', info['last-delivered-id'])
-      end
-    end
-  end
-end
+ring(bells, rung, requested, answers, standing)
+done(returns, group, ids)
 return replies

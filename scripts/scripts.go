@@ -1,19 +1,28 @@
-// Package scripts holds the Lua scripts, one a state change. Each file's header
-// tells its keys, arguments, answers and faults; a test compares the header with
-// the code. Any of them can be tried by hand with redis-cli --eval.
+// Package scripts holds the Lua scripts, one for each state change.
+//
+// What several of them need is in shared/, in files that only declare functions. A script's
+// header names the files that it uses. Redis is given these and then the script, one after
+// the other, as one text, and nothing else is done to it. So a shell can do the same:
+//
+//	cat scripts/shared/{step,lock}.lua scripts/retire.lua | redis-cli --eval /dev/stdin KEY… , ARG…
+//
+// Each header tells a script's keys, arguments, replies and faults; tests compare it with
+// the code.
 package scripts
 
 import (
 	"embed"
+	"regexp"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 )
 
-//go:embed *.lua
-var files embed.FS
+//go:embed *.lua shared/*.lua
+var sources embed.FS
 
-// The scripts. Run them with Script.Run, outside a pipeline: it sends the source
-// again when the server has forgotten the script.
+// The scripts. Run them with Script.Run, outside a pipeline: it sends the text again
+// when the server has forgotten the script.
 var (
 	Lend    = load("lend")
 	Return  = load("return")
@@ -27,10 +36,44 @@ var (
 	Prolong = load("prolong")
 )
 
+// fileOf is each script's file by its text and by its hash: EVAL is given the one, EVALSHA
+// the other.
+var fileOf = map[string]string{}
+
 func load(name string) *redis.Script {
-	source, err := files.ReadFile(name + ".lua")
-	if err != nil {
-		panic(err)
+	file := name + ".lua"
+	script := redis.NewScript(Text(file))
+	fileOf[Text(file)], fileOf[script.Hash()] = file, file
+	return script
+}
+
+// Text is what Redis is given for a script.
+func Text(file string) string {
+	var text strings.Builder
+	for _, part := range Files(file) {
+		text.WriteString(read(part))
 	}
-	return redis.NewScript(string(source))
+	return text.String()
+}
+
+var usesLine = regexp.MustCompile(`(?m)^-- Uses (.+)$`)
+
+// Files are the files that a script's text is made of, in their order. The script's own
+// is the last.
+func Files(file string) []string {
+	var all []string
+	if uses := usesLine.FindStringSubmatch(read(file)); uses != nil {
+		for shared := range strings.SplitSeq(uses[1], ", ") {
+			all = append(all, "shared/"+shared)
+		}
+	}
+	return append(all, file)
+}
+
+func read(file string) string {
+	text, err := sources.ReadFile(file)
+	if err != nil {
+		panic(err) // the tests load every script
+	}
+	return string(text)
 }

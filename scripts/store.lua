@@ -1,5 +1,6 @@
 -- store.lua puts a batch of books on the shelves, or hands a book that is awaited
 -- straight on to the lending service.
+-- Uses step.lua, json.lua, parcels.lua, shelves.lua
 --
 -- KEYS[1] instance    STRING  the lock of the instance that calls
 -- KEYS[2] stores      STREAM  the inbox the entries were read from
@@ -13,8 +14,10 @@
 -- ARGV[2] name     the instance's name, under which the entries are pending
 -- ARGV[3] group    the group that reads the inbox
 -- ARGV[4] log_max  about how many entries the log keeps
--- ARGV[5...] for each entry, by ascending entry id: its entry id, number of books, the
---         books as they are logged (JSON), and the books; at most 2,000 books a call
+-- ARGV[5...] for each entry, by ascending entry id; at most 2,000 books a call:
+--         id, books            the entry id, and how many books it has
+--         list                 its books as they are logged (JSON)
+--         books × book
 --
 -- Returns an array with one word a book, in order of precedence:
 --         "gone"       its entry is not pending for this instance: nothing was done
@@ -37,127 +40,50 @@ local name = ARGV[2]
 local group = ARGV[3]
 local log_max = ARGV[4]
 
--- Read. An entry that is no longer pending for this instance was handled by
--- another, or by an earlier call whose answer was lost.
-local call = redis.call
-if call('GETRANGE', instance, 0, #token - 1) ~= token then
-  return redis.error_reply('FENCED the instance no longer holds its name')
-end
--- Redis asks whether the user of the connection may run a command only when a script
--- comes to it, and keeps what was written before. So all that may be run past the
--- first write is asked for now. (The embedded server knows no permissions.)
-local function need(...)
-  if redis.acl_check_cmd and not redis.acl_check_cmd(...) then
-    error(redis.error_reply('NOPERM this Redis user may not run ' .. table.concat({ ... }, ' ', 1, (...) == 'XINFO' and 3 or 2)))
-  end
-end
-need('XADD', deliveries, '*', '', '') need('HDEL', awaited, '') need('DECRBY', away, 0) need('XADD', stores, '*', '', '')
-need('XACK', stores, group, '0-0') need('XLEN', stores) need('XINFO', 'GROUPS', stores) need('XTRIM', stores, 'MINID', 0) need('XDEL', stores, '0-0')
+-- Read.
+local fault = fenced(instance, token) or miscounted(away)
+if fault then return fault end
+need('DECRBY', away, '0')
+need_done(stores, group)
+local ids, texts, last, _, books = read_parcels(5, 3, 1)
+local words = gone(stores, group, name, ids, last)
 local bays = { unpack(KEYS, 7) }
-local ids, texts, last, books, outs = {}, {}, {}, {}, {}
-local entries, total, arg, args = 0, 0, 5, #ARGV
-while arg <= args do
-  entries = entries + 1
-  ids[entries], texts[entries] = ARGV[arg], ARGV[arg + 2]
-  local count = tonumber(ARGV[arg + 1])
-  for i = arg + 3, arg + 2 + count do
-    total = total + 1
-    books[total] = ARGV[i]
-    need('HDEL', bays[total], '')
-    outs[total] = call('HEXISTS', bays[total], ARGV[i]) == 1
-  end
-  arg, last[entries] = arg + 3 + count, total
-end
-local pending = {}
-for _, entry in ipairs(call('XPENDING', stores, group, ids[1], ids[#ids], 1000000, name)) do
-  pending[entry[1]] = true
-end
--- A key of the wrong type must fault now, before the first write.
-if not string.match(call('GET', away) or '0', '^%-?%d+$') then
-  return redis.error_reply('ERR what is away is counted by a number')
-end
-call('XLEN', deliveries)
+for i = 1, #bays do need('HDEL', bays[i], '') end
+local outs = read_outs(bays, books)
+call('XLEN', deliveries) -- a key of the wrong type must fault before the first write
 local waits = call('HMGET', awaited, unpack(books))
 
--- Decide.
--- quoted makes a name a JSON string. Few names have anything to escape, and looking for
--- it is quicker than replacing nothing.
-local function quoted(text)
-  if string.find(text, '"', 1, true) or string.find(text, '\\', 1, true) then text = string.gsub(text, '["\\]', '\\%0') end
-  return '"' .. text .. '"'
-end
-local function order(request, book) return '["' .. request .. '",' .. quoted(book) .. ']' end
-local replies, acknowledged, back, passed, apart = {}, {}, {}, {}, {}
-local stored, handed, settled = {}, {}, {}
-local come, first = 0, 1
-for n, id in ipairs(ids) do
-  local here, before, given, stays = pending[id], come, {}, false
-  for i = first, last[n] do
-    local book = books[i]
-    local word
-    if not here then
-      word = 'gone'
-    elseif outs[i] and waits[i] and not settled[book] then
-      word = 'handed_on'
-      settled[book] = 'out'
-      passed[#passed + 1] = book
-      given[#given + 1] = order(waits[i], book)
-    elseif outs[i] and settled[book] ~= 'in' then
-      word = 'stored'
-      settled[book] = 'in'
-      come = come + 1
-      back[come] = i
-    elseif last[n] == first then
-      word, stays = 'conflict', true
-    else
-      word = 'apart'
-      apart[#apart + 1] = '[' .. quoted(book) .. ']'
-    end
-    replies[i] = word
+-- Decide. settled is where an earlier entry of this batch left a book: out or in.
+local settled, back, handed = {}, {}, {}
+for i = 1, #books do
+  local book = books[i]
+  if words[i] then
+    -- its entry is gone
+  elseif outs[i] and waits[i] and not settled[book] then
+    words[i] = 'handed_on'
+    settled[book] = 'out'
+    handed[#handed + 1] = i
+  elseif outs[i] and settled[book] ~= 'in' then
+    words[i] = 'stored'
+    settled[book] = 'in'
+    back[#back + 1] = i
   end
-  if come - before == last[n] - first + 1 then
-    stored[#stored + 1] = texts[n]
-  elseif come > before then
-    local some = {}
-    for k = before + 1, come do some[#some + 1] = quoted(books[back[k]]) end
-    stored[#stored + 1] = '[' .. table.concat(some, ',') .. ']'
-  end
-  if #given > 0 then handed[#handed + 1] = '[' .. table.concat(given, ',') .. ']' end
-  if here and not stays then acknowledged[#acknowledged + 1] = id end
-  first = last[n] + 1
 end
+local finished, apart = set_apart(ids, last, words)
+if #handed > 0 then need('XADD', deliveries, '*', '', '') need('HDEL', awaited, '') end
+if #apart > 0 then need('XADD', stores, '*', '', '') end
 
--- Write. The log comes first: a full server refuses a script's first write, and
--- no later one.
-for _, orders in ipairs(handed) do
+-- Write. The log comes first: a full server refuses a script's first write, and no later one.
+for _, orders in ipairs(arrays(handed, last, books, waits)) do
   call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'handed_on', 'by', name, 'orders', orders)
   call('XADD', deliveries, '*', 'orders', orders)
 end
-for _, text in ipairs(stored) do
+for _, text in ipairs(arrays(back, last, books, nil, nil, texts)) do
   call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'stored', 'by', name, 'books', text)
 end
-if #passed > 0 then call('HDEL', awaited, unpack(passed)) end
+if #handed > 0 then call('HDEL', awaited, unpack(pick(books, handed))) end
 for _, i in ipairs(back) do call('HDEL', bays[i], books[i]) end
-if come > 0 then call('DECRBY', away, come) end
-for _, text in ipairs(apart) do call('XADD', stores, '*', 'books', text) end
-if #acknowledged > 0 then call('XACK', stores, group, unpack(acknowledged)) end
-
--- Trim to what is still needed: nothing of an entry that stood alone; else the oldest
--- pending entry and all after it, or, where nothing is pending, all after the last one
--- delivered. (The group's lag would tell sooner that nothing is left, but after
--- deletions Redis may estimate it.)
-if #acknowledged == 0 or call('XLEN', stores) > 1 or call('XDEL', stores, acknowledged[1]) == 0 then
-  local oldest = call('XPENDING', stores, group, '-', '+', 1)[1]
-  if oldest then
-    call('XTRIM', stores, 'MINID', oldest[1])
-  else
-    for _, info in ipairs(call('XINFO', 'GROUPS', stores)) do
-      for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
-      if info.name == group then
-        call('XDEL', stores, info['last-delivered-id'])
-        call('XTRIM', stores, 'MINID', info['last-delivered-id'])
-      end
-    end
-  end
-end
-return replies
+if #back > 0 then call('DECRBY', away, #back) end
+for _, i in ipairs(apart) do call('XADD', stores, '*', 'books', '[' .. line(books[i]) .. ']') end
+done(stores, group, finished)
+return words

@@ -31,7 +31,7 @@ func (e edit) apply(dir string) error {
 }
 
 const (
-	isRepeat    = "  if standing[n] or before[n] or answers[request] then\n"
+	isRepeat    = "  if standing[n] or answers[request] then\n"
 	runDecide   = "		replies, err := script.Run(ctx, s.config.Redis, keys, args...).StringSlice()\n"
 	acknowledge = `		acknowledged := make([]string, len(orders))
 		for i, order := range orders {
@@ -43,20 +43,6 @@ const (
 `
 )
 
-// withoutFence lets a script be run by whoever lost its name.
-func withoutFence(scripts ...string) []edit {
-	var edits []edit
-	for _, script := range scripts {
-		for _, call := range []string{"call", "redis.call"} {
-			if (script == "reject" || script == "claim") == (call == "redis.call") {
-				edits = append(edits, edit{"scripts/" + script + ".lua",
-					"if " + call + "('GETRANGE', instance, 0, #token - 1) ~= token then", "if false then"})
-			}
-		}
-	}
-	return edits
-}
-
 // mutants are the guarantees that are broken.
 var mutants = []mutant{
 	{"repeats", "no check for repeats", []edit{
@@ -64,8 +50,8 @@ var mutants = []mutant{
 		{"scripts/return.lua", isRepeat, "  if false then\n"},
 	}},
 	{"outside", "acknowledged outside the script, after it", []edit{
-		{"scripts/lend.lua", "call('XACK', requests, group, unpack(ids))\n", ""},
-		{"scripts/return.lua", "call('XACK', returns, group, unpack(ids))\n", ""},
+		{"scripts/lend.lua", "done(requests, group, ids)\n", "trim(requests, group)\n"},
+		{"scripts/return.lua", "done(returns, group, ids)\n", "trim(returns, group)\n"},
 		{"lending/service.go", runDecide, runDecide + "		if err != nil {\n			return err\n		}\n" + acknowledge},
 	}},
 	{"first", "acknowledged first, then decided", []edit{
@@ -81,10 +67,12 @@ var mutants = []mutant{
 		{"worker/sweep.go", "		c.forget(batch)\n		if err != nil || len(batch) == 0 {\n			return err\n		}\n", "		c.forget(batch)\n		return err\n"},
 	}},
 	{"removal", "a dead instance is removed from its group, whatever is pending for it", []edit{
-		{"scripts/retire.lua", "if #redis.call('XPENDING', inbox, group, '-', '+', 1, name) > 0 then return 'pending' end\n", ""},
+		{"scripts/retire.lua", "if #redis.call('XPENDING', inbox, group, '-', '+', '1', name) > 0 then return 'pending' end\n", ""},
 		{"worker/sweep.go", "		if other.Pending > 0 {\n", "		if other.Pending > 0 && me {\n"},
 	}},
-	{"fence", "no fence", withoutFence("lend", "return", "fetch", "store", "deliver", "reject", "claim")},
+	{"fence", "no fence", []edit{
+		{"scripts/shared/step.lua", "  if call('GETRANGE', instance, '0', #token - 1) ~= token then\n", "  if false then\n"},
+	}},
 	{"maxlen", "`MAXLEN` on an inbox", []edit{
 		{"lending/appends.go", "redis.XAddArgs{Stream: stream, Values: values}", "redis.XAddArgs{Stream: stream, MaxLen: 3, Values: values}"},
 	}},
@@ -92,11 +80,12 @@ var mutants = []mutant{
 		{"redisconn/connect.go", "	config.MaxRetries = -1\n", "	config.MaxRetries = 3\n"},
 	}},
 	{"write", "a script writes before its last check", []edit{
-		{"scripts/fetch.lua", "call('XLEN', deliveries)\n", ""},
+		{"scripts/fetch.lua", "call('XLEN', deliveries) -- a key of the wrong type must fault before the first write\n", ""},
 	}},
 	{"limit", "the limit is read outside the script", []edit{
 		{"scripts/lend.lua", "local has = held[card] or call('HLEN', card)\n", "local has = held[card] or tonumber(ARGV[#ARGV - entries + n])\n"},
-		{"scripts/lend.lua", "local books = { unpack(ARGV, columns + 4 * entries) }\n", "local books = { unpack(ARGV, columns + 4 * entries, #ARGV - entries) }\n"},
+		{"scripts/lend.lua", "local ids, requested, users, slips, books, rung = read_orders(12, entries, asking)\n",
+			"local ids, requested, users, slips, books, rung = read_orders(12, entries, asking)\nfor i = #books, #books - entries + 1, -1 do books[i] = nil end\n"},
 		{"lending/service.go", runDecide, `		for _, order := range orders {
 			if held, err := s.config.Redis.HLen(ctx, s.keys.card(order.User)).Result(); err != nil {
 				return err

@@ -1,0 +1,73 @@
+-- orders.lua handles a batch of orders, for lend.lua and return.lua: each is decided once,
+-- and its receipt is kept. What an order is decided to be, the script says.
+--
+-- read_orders    the batch, in columns
+-- find_receipts  the receipts that stand already, and whether their page is full
+-- ending         the end of a receipt
+-- record         writes the log and the receipts
+-- ring           tells the clients that wait
+
+-- read_orders cuts the columns out of ARGV, from the argument first on. A column can be
+-- passed on to a command in one go, and a table for each order would cost more than
+-- deciding it.
+local function read_orders(first, entries, asking)
+  local at, rung = first + 2 * asking, {}
+  for i = first, at - 1, 2 do rung[tonumber(ARGV[i])] = ARGV[i + 1] end
+  local ids = { unpack(ARGV, at, at + entries - 1) }
+  local requested = { unpack(ARGV, at + entries, at + 2 * entries - 1) }
+  local users = { unpack(ARGV, at + 2 * entries, at + 3 * entries - 1) }
+  local slips = { unpack(ARGV, at + 3 * entries, at + 4 * entries - 1) }
+  return ids, requested, users, slips, { unpack(ARGV, at + 4 * entries) }, rung
+end
+
+-- find_receipts looks on this page and on the one before. A page is full when its time is
+-- up; then record turns it.
+local function find_receipts(inbox, group, receipts, older, page, requested)
+  -- A group that is gone must fault before the first write: asked for no entries,
+  -- XPENDING still looks for it.
+  call('XPENDING', inbox, group, '-', '+', '0')
+  local standing = call('HMGET', receipts, unpack(requested))
+  if call('EXISTS', older) == 1 then
+    for n, text in ipairs(call('HMGET', older, unpack(requested))) do standing[n] = standing[n] or text end
+  end
+  local full = call('EXISTS', page) == 0
+  need('HSET', receipts, '', '') need('PEXPIRE', receipts, '0')
+  if full then need('UNLINK', older) need('EXISTS', receipts) need('RENAME', receipts, older) need('SET', page, '') end
+  return standing, full
+end
+
+local function ending(reply, due_ms)
+  local outcome, words = string.match(reply, '^(%l+) (.*)$')
+  return ',"outcome":"' .. outcome .. '","results":["' .. string.gsub(words, ' ', '","') .. '"]'
+    .. (due_ms and outcome ~= 'denied' and ',"due_ms":' .. due_ms or '') .. '}'
+end
+
+-- record must be the script's first write, and the log its first command: a full server
+-- refuses a script's first write and no later one.
+local function record(decided, answers, events, log_max, name, receipts, older, page, full, receipt_ms)
+  if #decided == 0 then return end
+  local texts, fields = {}, {}
+  for n, request in ipairs(decided) do
+    local text = answers[request]
+    texts[n], fields[2 * n - 1], fields[2 * n] = text, request, text
+  end
+  for _, text in ipairs(lists(texts, 16)) do
+    call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'decided', 'by', name, 'receipts', text)
+  end
+  -- The full page becomes the older page, and the one before it is forgotten, which Redis
+  -- does in the background.
+  if full then
+    call('UNLINK', older)
+    if call('EXISTS', receipts) == 1 then call('RENAME', receipts, older) end
+    call('SET', page, name, 'PX', receipt_ms)
+  end
+  call('HSET', receipts, unpack(fields))
+  -- If nobody decides anything any more, nobody turns the page, so it also expires.
+  call('PEXPIRE', receipts, 3 * receipt_ms)
+end
+
+local function ring(bells, rung, requested, answers, standing)
+  for n, request in ipairs(requested) do
+    if rung[n] then call('PUBLISH', bells .. rung[n], answers[request] or standing[n]) end
+  end
+end
