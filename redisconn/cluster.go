@@ -41,10 +41,10 @@ func connectCluster(nodes []*redis.Options) (redis.UniversalClient, error) {
 		options.Addrs = append(options.Addrs, node.Addr)
 	}
 	cluster := redis.NewClusterClient(options)
-	cluster.AddHook(once{})
+	cluster.AddHook(noRetryHook{})
 	cluster.OnNewNode(func(node *redis.Client) {
-		node.AddHook(lookout{cluster})
-		node.AddHook(accuser{options.Username})
+		node.AddHook(topologyHook{cluster})
+		node.AddHook(permissionHook{options.Username})
 	})
 	return cluster, nil
 }
@@ -71,7 +71,7 @@ func Ping(ctx context.Context, rdb redis.UniversalClient, keys library.Keys) err
 	return master.Ping(ctx).Err()
 }
 
-// once keeps a client of a Cluster from repeating a command that may have taken
+// A noRetryHook keeps a client of a Cluster from repeating a command that may have taken
 // effect. go-redis repeats one up to three times, after a reply that sends it
 // elsewhere and after a lost connection alike. The first is right: MOVED and ASK
 // say that nothing was done. The second would append an entry twice; so every
@@ -81,33 +81,33 @@ func Ping(ctx context.Context, rdb redis.UniversalClient, keys library.Keys) err
 // It also bounds how long a command may take. A node whose machine has vanished
 // hangs up on nobody, and go-redis would wait for 5 s, or for 10 s more than a
 // command blocks, while another has long become the library's master.
-type once struct{}
+type noRetryHook struct{}
 
 // nodePatience is more than any command here takes or blocks, by far.
 const nodePatience = 3 * time.Second
 
-// unrepeated is a command that go-redis does not try again after an error.
-type unrepeated struct{ redis.Cmder }
+// A noRetry is a command that go-redis does not try again after an error.
+type noRetry struct{ redis.Cmder }
 
-func (unrepeated) NoRetry() bool { return true }
+func (noRetry) NoRetry() bool { return true }
 
-func (once) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (noRetryHook) DialHook(next redis.DialHook) redis.DialHook { return next }
 
-func (once) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+func (noRetryHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		ctx, cancel := context.WithTimeout(ctx, nodePatience)
 		defer cancel()
-		return clusterError(next(ctx, unrepeated{cmd}))
+		return clusterError(next(ctx, noRetry{cmd}))
 	}
 }
 
-func (once) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (noRetryHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		ctx, cancel := context.WithTimeout(ctx, nodePatience)
 		defer cancel()
 		marked := make([]redis.Cmder, len(cmds))
 		for i, cmd := range cmds {
-			marked[i] = unrepeated{cmd}
+			marked[i] = noRetry{cmd}
 		}
 		err := clusterError(next(ctx, marked))
 		for _, cmd := range cmds {
@@ -135,30 +135,30 @@ func isRedirection(err error) bool {
 	return errors.As(err, &reply) && (strings.HasPrefix(reply.Error(), "MOVED ") || strings.HasPrefix(reply.Error(), "ASK "))
 }
 
-// A lookout sees every error of a Cluster's nodes, and has the client look again
+// A topologyHook sees every error of a Cluster's nodes, and has the client look again
 // who has which library. By itself go-redis does so once a minute and when a node
 // sends it elsewhere, but a dead node sends nobody anywhere. It asks any node, and
 // must not wait for one that is just what the others would tell it about.
-type lookout struct{ cluster *redis.ClusterClient }
+type topologyHook struct{ cluster *redis.ClusterClient }
 
 // lookPatience is how long a node may take to tell who has which library.
 const lookPatience = 500 * time.Millisecond
 
-func (l lookout) see(err error) {
+func (t topologyHook) see(err error) {
 	if err != nil && (KindOf(err) == Passing || isRedirection(err)) {
-		l.cluster.ReloadState(context.Background()) // at most five times a second, in the background
+		t.cluster.ReloadState(context.Background()) // at most five times a second, in the background
 	}
 }
 
-func (l lookout) DialHook(next redis.DialHook) redis.DialHook {
+func (t topologyHook) DialHook(next redis.DialHook) redis.DialHook {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		connection, err := next(ctx, network, address)
-		l.see(err)
+		t.see(err)
 		return connection, err
 	}
 }
 
-func (l lookout) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+func (t topologyHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		if cmd.Name() == "cluster" {
 			var cancel context.CancelFunc
@@ -166,15 +166,15 @@ func (l lookout) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 			defer cancel()
 		}
 		err := next(ctx, cmd)
-		l.see(err)
+		t.see(err)
 		return err
 	}
 }
 
-func (l lookout) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (t topologyHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		err := next(ctx, cmds)
-		l.see(err)
+		t.see(err)
 		return err
 	}
 }

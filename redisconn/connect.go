@@ -71,7 +71,7 @@ func Connect(options Options) (redis.UniversalClient, error) {
 		return connectCluster(servers)
 	}
 	rdb := redis.NewClient(place(options.Library, servers))
-	rdb.AddHook(accuser{rdb.Options().Username})
+	rdb.AddHook(permissionHook{rdb.Options().Username})
 	return rdb, nil
 }
 

@@ -96,7 +96,7 @@ func KindOf(err error) Kind {
 		}
 		return codes[code]
 	}
-	if _, is := distrust(err); is {
+	if _, is := tlsRemedy(err); is {
 		return Refused
 	}
 	var network net.Error
@@ -131,7 +131,7 @@ func Remedy(err error) string {
 	if errors.As(err, &reply) {
 		message = reply.Error()
 	}
-	if remedy, is := distrust(err); is {
+	if remedy, is := tlsRemedy(err); is {
 		return remedy
 	}
 	var denied *PermissionError

@@ -1,6 +1,7 @@
 package redisconn
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"time"
 
 	"example.com/library/library"
 )
@@ -53,13 +55,13 @@ func (c Certificates) apply(config *tls.Config) error {
 	return nil
 }
 
-// distrusts are the words of a server that does not believe a client. TLS has others,
+// tlsAlerts are the words of a server that does not believe a client. TLS has others,
 // and those pass.
-var distrusts = regexp.MustCompile(`certificate|handshake failure|access denied|error decrypting message`)
+var tlsAlerts = regexp.MustCompile(`certificate|handshake failure|access denied|error decrypting message`)
 
-// distrust tells whether an error says that one end of a TLS connection does not
+// tlsRemedy tells whether an error says that one end of a TLS connection does not
 // believe the other, and what can be done about it. Trying again changes nothing.
-func distrust(err error) (remedy string, is bool) {
+func tlsRemedy(err error) (remedy string, is bool) {
 	var unverified *tls.CertificateVerificationError
 	var failed *net.OpError
 	switch {
@@ -75,8 +77,45 @@ func distrust(err error) (remedy string, is bool) {
 		return "name the CA that vouches for this server by --ssl-ca", true
 	case errors.As(err, &failed) && failed.Op == "remote error" && strings.Contains(err.Error(), "certificate required"):
 		return "the server asks who this is: give --ssl-cert and --ssl-key", true
-	case errors.As(err, &failed) && failed.Op == "remote error" && distrusts.MatchString(err.Error()):
+	case errors.As(err, &failed) && failed.Op == "remote error" && tlsAlerts.MatchString(err.Error()):
 		return "the server does not accept this program's certificate, or none: give one that its CA vouches for by --ssl-cert and --ssl-key", true
 	}
 	return "", false
+}
+
+// dialPatience is how long a connection may take to be made, TLS included.
+const dialPatience = 2 * time.Second
+
+// dialTLS makes connections that hear why the server hung up.
+func dialTLS(config *tls.Config) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, dialPatience)
+		defer cancel()
+		connection, err := (&tls.Dialer{Config: config}).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return alertConn{connection.(*tls.Conn)}, nil
+	}
+}
+
+// An alertConn tells what the server said before it hung up. In TLS 1.3 a
+// client may write before the server has looked at its certificate. If the server
+// then refuses it and hangs up, the write fails with a reset, which would pass, though
+// the reason has arrived and waits to be read.
+type alertConn struct{ *tls.Conn }
+
+func (c alertConn) Write(text []byte) (int, error) {
+	n, err := c.Conn.Write(text)
+	if err == nil {
+		return n, nil
+	}
+	const soon = 100 * time.Millisecond
+	if c.SetReadDeadline(time.Now().Add(soon)) == nil {
+		_, heard := c.Read(make([]byte, 1))
+		if _, is := tlsRemedy(heard); is {
+			err = heard
+		}
+	}
+	return n, err
 }

@@ -55,25 +55,25 @@ func (e *PermissionError) Error() string {
 // Unwrap returns Err.
 func (e *PermissionError) Unwrap() error { return e.Err }
 
-// An accuser makes a PermissionError of an error that says so.
-type accuser struct{ user string }
+// A permissionHook makes a PermissionError of an error that says so.
+type permissionHook struct{ user string }
 
-func (a accuser) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (p permissionHook) DialHook(next redis.DialHook) redis.DialHook { return next }
 
-func (a accuser) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error { return a.accuse(cmd, next(ctx, cmd)) }
+func (p permissionHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error { return p.explain(cmd, next(ctx, cmd)) }
 }
 
-func (a accuser) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (p permissionHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		err := next(ctx, cmds)
 		for _, cmd := range slices.Backward(cmds) {
-			accused := a.accuse(cmd, cmd.Err())
-			cmd.SetErr(accused)
+			explained := p.explain(cmd, cmd.Err())
+			cmd.SetErr(explained)
 			// One command that is refused while a transaction is put together makes the
 			// transaction fail, for a reason that says nothing. The first one is told.
-			if isDenied(accused) && (isDenied(err) || redis.HasErrorPrefix(err, "EXECABORT")) {
-				err = accused
+			if isDenied(explained) && (isDenied(err) || redis.HasErrorPrefix(err, "EXECABORT")) {
+				err = explained
 			}
 		}
 		return err
@@ -89,18 +89,18 @@ var (
 	neededBy = regexp.MustCompile(`this Redis user may not run ([A-Z]+(?: GROUPS)?) (.*?) script: `)
 )
 
-func (a accuser) accuse(cmd redis.Cmder, err error) error {
+func (p permissionHook) explain(cmd redis.Cmder, err error) error {
 	if !isDenied(err) {
 		return err
 	}
-	accusation := &PermissionError{User: cmp.Or(a.user, "default"), Command: strings.ToUpper(cmd.Name()), Err: err}
+	denied := &PermissionError{User: cmp.Or(p.user, "default"), Command: strings.ToUpper(cmd.Name()), Err: err}
 	for i, arg := range cmd.Args() {
 		if i == 1 && slices.Contains(containers, cmd.Name()) {
-			accusation.Command += " " + strings.ToUpper(fmt.Sprint(arg))
+			denied.Command += " " + strings.ToUpper(fmt.Sprint(arg))
 		}
 		// A key begins with its library's tag.
 		if key, ok := arg.(string); ok && strings.HasPrefix(key, "{") && strings.Contains(key, "}:") {
-			accusation.Keys = append(accusation.Keys, key)
+			denied.Keys = append(denied.Keys, key)
 		}
 	}
 	if strings.HasPrefix(cmd.Name(), "eval") && len(cmd.Args()) > 1 {
@@ -108,17 +108,17 @@ func (a accuser) accuse(cmd redis.Cmder, err error) error {
 		if found := scriptLine.FindStringSubmatch(err.Error()); found != nil {
 			line, _ = strconv.Atoi(found[1])
 		}
-		place := scripts.Locate(fmt.Sprint(cmd.Args()[1]), line, accusation.Keys)
-		accusation.Script, accusation.File, accusation.Line = place.Script, place.File, place.Line
+		place := scripts.Locate(fmt.Sprint(cmd.Args()[1]), line, denied.Keys)
+		denied.Script, denied.File, denied.Line = place.Script, place.File, place.Line
 		if place.Command != "" {
-			accusation.Command, accusation.Keys = place.Command, nil
+			denied.Command, denied.Keys = place.Command, nil
 		}
 		if place.Key != "" {
-			accusation.Keys = []string{place.Key}
+			denied.Keys = []string{place.Key}
 		}
 		if needed := neededBy.FindStringSubmatch(err.Error()); needed != nil {
-			accusation.Command, accusation.Keys, accusation.File, accusation.Line = needed[1], needed[2:], "", 0
+			denied.Command, denied.Keys, denied.File, denied.Line = needed[1], needed[2:], "", 0
 		}
 	}
-	return accusation
+	return denied
 }
