@@ -54,8 +54,16 @@ var codes = map[string]Kind{
 	"MOVED": Refused, "ASK": Refused,
 
 	"FENCED":  Fenced,
-	"NOGROUP": NoGroup, "UNBLOCKED": NoGroup,
+	"NOGROUP": NoGroup,
+
+	// A blocked command was ended: the server became a replica, or somebody used CLIENT
+	// UNBLOCK. See goneStream for the one case that is another.
+	"UNBLOCKED": Passing,
 }
+
+// goneStream is what Redis 7.0 tells a reader that waits at a stream which is then
+// deleted. Its successors say NOGROUP.
+const goneStream = "UNBLOCKED the stream key no longer exists"
 
 // embeddedFault is how the embedded server tells of a command that failed inside a
 // script. Redis begins such an error with the command's own.
@@ -93,6 +101,8 @@ func KindOf(err error) Kind {
 			return Refused
 		case isDenied(err):
 			return Refused
+		case strings.HasPrefix(message, goneStream):
+			return NoGroup
 		}
 		return codes[code]
 	}

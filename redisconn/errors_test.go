@@ -76,6 +76,8 @@ func TestEachErrorReplyIsOfItsKind(t *testing.T) {
 		{"FENCED the instance no longer holds its name", Fenced},
 		{"NOGROUP No such key 'x' or consumer group 'y'", NoGroup},
 		{"UNBLOCKED the stream key no longer exists", NoGroup},
+		{"UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)", Passing},
+		{"UNBLOCKED client unblocked via CLIENT UNBLOCK", Passing},
 
 		{"WRONGTYPE Operation against a key holding the wrong kind of value", Unexpected},
 		{"NOSCRIPT No matching script. Please use EVAL.", Unexpected},
@@ -235,6 +237,113 @@ func TestWhatAScriptMeetsIsOfTheKindOfTheCommandInside(t *testing.T) {
 	}
 	if err := write(rdb); KindOf(err) != Passing {
 		t.Errorf("a script on a full server: %v, of kind %v, want Passing", err, KindOf(err))
+	}
+}
+
+// blocked waits until so many clients of a server are blocked, and returns their ids.
+func blocked(t *testing.T, ctx context.Context, rdb *redis.Client, count int) []int64 {
+	t.Helper()
+	for ctx.Err() == nil {
+		var ids []int64
+		for line := range strings.Lines(rdb.ClientList(ctx).Val()) {
+			var id int64
+			_, flags, _ := strings.Cut(line, " flags=")
+			flags, _, _ = strings.Cut(flags, " ")
+			if _, err := fmt.Sscanf(line, "id=%d ", &id); err == nil && strings.Contains(flags, "b") {
+				ids = append(ids, id)
+			}
+		}
+		if len(ids) == count {
+			return ids
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Fatalf("%d clients were never blocked at once", count)
+	return nil
+}
+
+// Each command here that can block, and each way in which a server ends it.
+func TestABlockedCommandThatIsEndedIsOfTheRightKind(t *testing.T) {
+	for name, test := range map[string]struct {
+		end         func(ctx context.Context, rdb *redis.Client, ids []int64) error
+		read, group Kind // of XREAD and WAIT, and of XREADGROUP
+	}{
+		"the server becomes a replica": {
+			func(ctx context.Context, rdb *redis.Client, _ []int64) error {
+				return rdb.ReplicaOf(ctx, "127.0.0.1", "1").Err()
+			}, Passing, Passing,
+		},
+		"CLIENT UNBLOCK": {
+			func(ctx context.Context, rdb *redis.Client, ids []int64) error {
+				for _, id := range ids {
+					if err := rdb.ClientUnblockWithError(ctx, id).Err(); err != nil {
+						return err
+					}
+				}
+				return nil
+			}, Passing, Passing,
+		},
+		"CLIENT KILL": {
+			func(ctx context.Context, rdb *redis.Client, ids []int64) error {
+				for _, id := range ids {
+					if err := rdb.ClientKillByFilter(ctx, "ID", fmt.Sprint(id)).Err(); err != nil {
+						return err
+					}
+				}
+				return nil
+			}, Passing, Passing,
+		},
+		// XREAD and WAIT go on, and are ended for the test to end.
+		"the stream is deleted": {
+			func(ctx context.Context, rdb *redis.Client, ids []int64) error {
+				if err := rdb.Del(ctx, "stream").Err(); err != nil {
+					return err
+				}
+				for _, id := range ids {
+					if err := rdb.ClientUnblockWithError(ctx, id).Err(); err != nil {
+						return err
+					}
+				}
+				return nil
+			}, Passing, NoGroup,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx := deadline(t)
+			server := redistest.Start(t)
+			direct := server.Client(t)
+			if err := direct.XGroupCreateMkStream(ctx, "stream", library.Lending, "$").Err(); err != nil {
+				t.Fatal(err)
+			}
+			rdb := server.Client(t) // which waits for as long as a command blocks
+			commands := map[string]struct {
+				run  func() error
+				want Kind
+			}{
+				"XREADGROUP": {func() error {
+					return rdb.XReadGroup(ctx, &redis.XReadGroupArgs{Group: library.Lending, Consumer: "worker1", Streams: []string{"stream", ">"}, Block: within}).Err()
+				}, test.group},
+				"XREAD": {func() error {
+					return rdb.XRead(ctx, &redis.XReadArgs{Streams: []string{"stream", "$"}, Block: within}).Err()
+				}, test.read},
+				"WAIT": {func() error { return rdb.Wait(ctx, 1, within).Err() }, test.read},
+			}
+			errs := make(map[string]chan error)
+			for command, it := range commands {
+				done := make(chan error, 1)
+				errs[command] = done
+				go func() { done <- it.run() }()
+			}
+			if err := test.end(ctx, direct, blocked(t, ctx, direct, len(commands))); err != nil {
+				t.Fatal(err)
+			}
+			for command, it := range commands {
+				if err := <-errs[command]; err == nil || KindOf(err) != it.want {
+					t.Errorf("%s: %v, of kind %v, want %v", command, err, KindOf(err), it.want)
+				}
+			}
+		})
 	}
 }
 
