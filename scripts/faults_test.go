@@ -165,6 +165,31 @@ var examples = map[string]example{
 		call:  deliver([]parcel{{"r1", "geb"}, {"r2", "geb"}}),
 		start: state{"deliveries": given(1), "front": setOf("geb")},
 	},
+	"lend: it stood alone": {
+		call:  lend(5, by("ann", "r1", "geb")),
+		start: state{"requests": given(1)},
+		emits: 1,
+	},
+	"return: it stood alone": {
+		call:  takeBack(1, by("ann", "r1", "geb")),
+		start: state{"returns": given(1), "loans": hash{"geb": "ann"}, "card:ann": hash{"geb": "20001"}},
+		emits: 1,
+	},
+	"fetch: it stood alone": {
+		call:  fetch([]parcel{{"r1", "geb"}}),
+		start: state{"fetches": given(1)},
+		emits: 1,
+	},
+	"store: it stood alone": {
+		call:  store([]string{"geb"}),
+		start: out("geb").with(state{"stores": given(1)}),
+		emits: 1,
+	},
+	"deliver: it stood alone": {
+		call:  deliver([]parcel{{"r1", "geb"}}),
+		start: state{"deliveries": given(1), "loans": hash{"geb": "ann"}, "fetching": hash{"geb": "r1 b1"}},
+		emits: 1,
+	},
 	"prolong: only the older page is left": {
 		call:  prolong(),
 		start: state{"older": passing{hash{"r9": "an older one"}, 1}},

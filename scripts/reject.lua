@@ -62,7 +62,6 @@ if request ~= '' and not standing then
   call('PEXPIRE', receipts, 3 * receipt_ms)
 end
 if bell ~= '' then call('PUBLISH', bell, standing or text) end
-call('XACK', inbox, group, id)
 call('XDEL', inbox, id)
-trim(inbox, group)
+done(inbox, group, { id })
 return 'rejected'

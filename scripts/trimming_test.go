@@ -1,6 +1,7 @@
 package scripts_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -8,21 +9,27 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// TestABatchLeavesInItsInboxWhatIsStillNeeded has every script that handles a
-// batch trim its inbox: to what is pending for anyone or was not read yet.
-func TestABatchLeavesInItsInboxWhatIsStillNeeded(t *testing.T) {
-	// A batch of the entries 1-0 and 2-0, in a state in which they can be handled.
-	batches := []struct {
-		inbox string
-		call  call
-		start state
-	}{
+// A handled batch is one of the entries 1-0 and 2-0, and a state in which they can be
+// handled.
+type handledBatch struct {
+	inbox string
+	call  call
+	start state
+}
+
+func batches() []handledBatch {
+	return []handledBatch{
 		{"requests", lend(5, by("ann", "r1", "a"), by("ann", "r2", "b")), nil},
 		{"returns", takeBack(0, by("ann", "r1", "a"), by("ann", "r2", "b")), nil},
 		{"fetches", fetch(each(parcel{"r1", "a"}, parcel{"r2", "b"})...), nil},
 		{"stores", store(each("a", "b")...), out("a", "b")},
 		{"deliveries", deliver(each(parcel{"r1", "a"}, parcel{"r2", "b"})...), nil},
 	}
+}
+
+// TestABatchLeavesInItsInboxWhatIsStillNeeded has every script that handles a
+// batch trim its inbox: to what is pending for anyone or was not read yet.
+func TestABatchLeavesInItsInboxWhatIsStillNeeded(t *testing.T) {
 	batch := []string{"1-0", "2-0"}
 	tests := []struct {
 		name       string
@@ -71,7 +78,7 @@ func TestABatchLeavesInItsInboxWhatIsStillNeeded(t *testing.T) {
 		},
 	}
 	onBoth(t, func(t *testing.T, b *bench) {
-		for _, batch := range batches {
+		for _, batch := range batches() {
 			for _, test := range tests {
 				t.Run(batch.inbox+": "+test.name, func(t *testing.T) {
 					b.start(t, batch.start.with(state{batch.inbox: test.start}))
@@ -177,6 +184,72 @@ func TestWhatIsKeptForTheRecordIsBounded(t *testing.T) {
 					}
 				}
 			})
+		}
+	})
+}
+
+// TestAnEntryThatStaysPendingDoesNotKeepEverythingAfterIt has an entry that is held for
+// long, and behind it what was decided meanwhile. That may grow only so far; then a batch
+// takes away what it has decided. What was not read yet does not count.
+func TestAnEntryThatStaysPendingDoesNotKeepEverythingAfterIt(t *testing.T) {
+	const leftMax = 10_000
+	tests := []struct {
+		name         string
+		left, unread int
+		batchStays   bool
+	}{
+		{"few were decided behind it", leftMax - 2, 1, true},
+		{"many were decided behind it", leftMax, 1, false},
+		{"many were not read yet", 10, leftMax, true},
+	}
+	onRedis(t, func(t *testing.T, b *bench) {
+		for _, batch := range batches() {
+			for _, test := range tests {
+				t.Run(batch.inbox+": "+test.name, func(t *testing.T) {
+					b.start(t, batch.start)
+					pipe := b.rdb.Pipeline()
+					add := func(id string) {
+						pipe.XAdd(t.Context(), &redis.XAddArgs{Stream: batch.inbox, ID: id, Values: []string{"of", "no matter"}})
+					}
+					read := func(consumer string, count int) {
+						pipe.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: group, Consumer: consumer, Streams: []string{batch.inbox, ">"}, Count: int64(count), Block: -1})
+					}
+					pipe.XGroupCreateMkStream(t.Context(), batch.inbox, group, "0")
+					add("0-1")
+					var left []string
+					for i := range test.left {
+						left = append(left, fmt.Sprintf("0-%d", i+2))
+						add(left[i])
+					}
+					for i := range 2 + test.unread {
+						add(id(i + 1))
+					}
+					read("worker2", 1)
+					read(worker, test.left)
+					pipe.XAck(t.Context(), batch.inbox, group, left...)
+					read(worker, 2)
+					must(pipe.Exec(t.Context()))(t)
+
+					must(b.do(t, batch.call))(t)
+					want := 1 + test.left + test.unread
+					if test.batchStays {
+						want += 2
+					}
+					if got := must(b.rdb.XLen(t.Context(), batch.inbox).Result())(t); got != int64(want) {
+						t.Errorf("the inbox has %d entries, want %d", got, want)
+					}
+					if got := must(b.rdb.XRange(t.Context(), batch.inbox, "1-0", "2-0").Result())(t); len(got) != 2 && test.batchStays || len(got) > 0 && !test.batchStays {
+						t.Errorf("of the batch there is %v; does it stay: %v", got, test.batchStays)
+					}
+
+					// When nothing is pending any more, nothing of it is kept.
+					must(b.rdb.XAck(t.Context(), batch.inbox, group, "0-1").Result())(t)
+					must(b.do(t, batch.call))(t)
+					if got := must(b.rdb.XLen(t.Context(), batch.inbox).Result())(t); got != int64(test.unread) {
+						t.Errorf("after the held entry was acknowledged the inbox has %d entries, want %d", got, test.unread)
+					}
+				})
+			}
 		}
 	})
 }

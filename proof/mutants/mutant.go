@@ -50,8 +50,8 @@ var mutants = []mutant{
 		{"scripts/return.lua", isRepeat, "  if false then\n"},
 	}},
 	{"outside", "acknowledged outside the script, after it", []edit{
-		{"scripts/lend.lua", "done(requests, group, ids)\n", "trim(requests, group)\n"},
-		{"scripts/return.lua", "done(returns, group, ids)\n", "trim(returns, group)\n"},
+		{"scripts/lend.lua", "done(requests, group, ids)\n", "done(requests, group, {})\n"},
+		{"scripts/return.lua", "done(returns, group, ids)\n", "done(returns, group, {})\n"},
 		{"lending/service.go", runDecide, runDecide + "		if err != nil {\n			return err\n		}\n" + acknowledge},
 	}},
 	{"first", "acknowledged first, then decided", []edit{

@@ -4,8 +4,7 @@
 -- fenced     what to answer an instance that lost its name, or nil
 -- need       a fault unless the Redis user may run a command
 -- need_done  the same, for all that done may run
--- trim       cuts an inbox down to what is still needed
--- done       acknowledges entries, then trims
+-- done       acknowledges entries, and trims their inbox
 local call = redis.call
 
 -- fenced compares the token that the caller had when it read its entries with the one in
@@ -31,29 +30,27 @@ local function need_done(inbox, group)
   need('XINFO', 'GROUPS', inbox) need('XTRIM', inbox, 'MINID', '0')
 end
 
--- trim keeps the oldest pending entry and everything after it; if nothing is pending, it
--- keeps everything after the last entry delivered. (The group's lag would say sooner that
--- nothing is left, but after deletions Redis may only estimate it.)
-local function trim(inbox, group)
+-- done acknowledges entries, and trims their inbox to what is still needed: the oldest
+-- pending entry and everything after it; if nothing is pending, everything after the last
+-- entry delivered. (The group's lag would say sooner that nothing is left, but after
+-- deletions Redis may only estimate it.) An entry that stood alone is deleted without a look
+-- at the group. Behind an entry that stays pending at most 10,000 decided ones are kept:
+-- if there are more, a call deletes its own.
+local function done(inbox, group, ids)
+  if #ids > 0 then call('XACK', inbox, group, unpack(ids)) end
+  local length = call('XLEN', inbox)
+  if length <= 1 and #ids > 0 and call('XDEL', inbox, ids[1]) == 1 then return end
   local oldest = call('XPENDING', inbox, group, '-', '+', '1')[1]
-  if oldest then
-    call('XTRIM', inbox, 'MINID', oldest[1])
-    return
-  end
+  if oldest then length = length - call('XTRIM', inbox, 'MINID', oldest[1]) end
+  if oldest and (length <= 10000 or #ids == 0) then return end
   for _, info in ipairs(call('XINFO', 'GROUPS', inbox)) do
     for i = 1, #info, 2 do info[info[i]] = info[i + 1] end
-    if info.name == group then
-      call('XDEL', inbox, info['last-delivered-id'])
+    if info.name == group and not oldest then
       call('XTRIM', inbox, 'MINID', info['last-delivered-id'])
+      ids = { info['last-delivered-id'] } -- which MINID keeps
+    elseif info.name == group and length - info.pending - (info.lag or 0) <= 10000 then
+      ids = {} -- most of it was not read yet
     end
   end
-end
-
--- done deletes an entry that stood alone, which spares a look at the group.
-local function done(inbox, group, ids)
-  if #ids > 0 then
-    call('XACK', inbox, group, unpack(ids))
-    if call('XLEN', inbox) <= 1 and call('XDEL', inbox, ids[1]) == 1 then return end
-  end
-  trim(inbox, group)
+  if #ids > 0 then call('XDEL', inbox, unpack(ids)) end
 end
