@@ -108,6 +108,16 @@ func TestDeliveringPutsBooksIntoTheUsersHands(t *testing.T) {
 			}),
 		},
 		{
+			name:  "a request whose id is the beginning of that one's is another request",
+			start: state{"deliveries": given(1), "loans": hash{"geb": "ann"}, "fetching": hash{"geb": "r10 b1"}},
+			call:  deliver(each(geb)...),
+			want:  []string{"sent_back", "ann"},
+			end: state{
+				"deliveries": handled(1), "loans": hash{"geb": "ann"}, "fetching": hash{"geb": "r10 b1"}, "stores": entries(putAway("geb")),
+				"events": entries(deliveredEvent("sent_back", handover{"r1", "geb", "ann"})),
+			},
+		},
+		{
 			name:  "an entry that is pending for another instance is gone, whatever its book",
 			start: ordered.with(state{"deliveries": pendingForAnother(3), "front": setOf("alice")}),
 			call:  deliver(each(geb, parcel{"r1", "alice"}, parcel{"r1", "emma"})...),
