@@ -25,6 +25,9 @@ cluster-test: ## tell the stories on a Redis Cluster, and kill masters under loa
 simulate: ## play the library with faults in virtual time, by SEEDS=10000 seeds from FROM=1
 	go test ./proof/simulation -count=1 -timeout 0 -v -run '^TestSeeds$$' -seeds $(or $(SEEDS),10000) -from $(or $(FROM),1)
 
+servers: ## run the tests on each Redis and Valkey that Debian has (ONLY=redis/trixie SHORT=1 OPS=5000)
+	SHORT=$(SHORT) OPS=$(OPS) .ci/servers $(ONLY)
+
 chaos: ## torment workers, Redis and the network under load, and check every answer (OPS=5000 SEED=7)
 	go test ./proof/chaos -count=1 -v -timeout 3h -ops $(or $(OPS),5000) -seed $(or $(SEED),0) -limits
 
@@ -53,5 +56,5 @@ bench: ## measure speed, memory and storage against the targets (15 minutes; ONL
 mutants: ## break one guarantee after another, and show which suite notices (40 minutes; ONLY=fence,limit SUITES=scripts)
 	go run ./proof/mutants $(if $(ONLY),-only $(ONLY)) $(if $(SUITES),-suites $(SUITES)) $(if $(ONLY)$(SUITES),,-write docs/proof.md)
 
-.PHONY: help build run test race cluster-test simulate chaos guarantees every-byte histories mutants lint bench
+.PHONY: help build run test race cluster-test servers simulate chaos guarantees every-byte histories mutants lint bench
 .DEFAULT_GOAL := help
