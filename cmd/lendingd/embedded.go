@@ -52,7 +52,7 @@ func serveEmbedded(c *urfave.Context, connection cli.Connection) (stop func(), e
 		server.RequireAuth(config.Password)
 	}
 	address := net.JoinHostPort(host, port)
-	if err := server.StartAddr(address); err != nil {
+	if err := serve(server, address, config.Password != ""); err != nil {
 		if errors.Is(err, syscall.EADDRINUSE) {
 			return nil, fmt.Errorf("something already listens at %s: if it is Redis, leave --embedded out; else choose another port, as in -a localhost:6380", address)
 		}
