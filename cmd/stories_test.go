@@ -168,7 +168,7 @@ var commands = map[string]command{
 	"signal": storyN(2, func(ts *testscript.TestScript, s *story, args []string) {
 		for _, name := range args[1:] {
 			signal, known := map[string]syscall.Signal{
-				"SIGINT": syscall.SIGINT, "SIGTERM": syscall.SIGTERM, "SIGKILL": syscall.SIGKILL, "SIGSTOP": syscall.SIGSTOP, "SIGCONT": syscall.SIGCONT,
+				"SIGINT": syscall.SIGINT, "SIGTERM": syscall.SIGTERM, "SIGHUP": syscall.SIGHUP, "SIGKILL": syscall.SIGKILL, "SIGSTOP": syscall.SIGSTOP, "SIGCONT": syscall.SIGCONT,
 			}[name]
 			if !known {
 				ts.Fatalf("unknown signal %s", name)

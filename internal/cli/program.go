@@ -5,8 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
-	"os/signal"
 	"regexp"
 	"runtime/debug"
 	"strings"
@@ -57,21 +58,12 @@ func (e *ExitError) Error() string {
 // Unwrap returns Err.
 func (e *ExitError) Unwrap() error { return e.Err }
 
-// Main runs a program and ends the process. SIGINT and SIGTERM end the commands'
-// context, a second one ends the process at once.
+// Main runs a program and ends the process. A signal to stop ends the commands'
+// context, see untilToldToStop.
 func Main(app *cli.App) {
 	// The Redis client would tell of every failed attempt; the programs tell of what matters.
 	redis.SetLogger(silence{})
-	ctx, cancel := context.WithCancel(context.Background())
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	go func() {
-		<-signals
-		cancel()
-		<-signals
-		os.Exit(ExitBroken)
-	}()
-	os.Exit(Run(ctx, app, os.Args))
+	os.Exit(Run(untilToldToStop(), app, os.Args))
 }
 
 // passwords are what an address may hold before its host. An address may be quoted
@@ -96,8 +88,8 @@ type silence struct{}
 
 func (silence) Printf(context.Context, string, ...any) {}
 
-// Run runs a program, prints its error, if there is one, on standard error, and
-// returns its exit code.
+// Run runs a program, prints its error, if there is one, where app.ErrWriter says or
+// else on standard error, and returns its exit code.
 func Run(ctx context.Context, app *cli.App, args []string) int {
 	app.ExitErrHandler = func(*cli.Context, error) {} // Run prints errors itself
 	refuseUsage(app)
@@ -115,13 +107,22 @@ func Run(ctx context.Context, app *cli.App, args []string) int {
 		if exit.Err == nil {
 			return code
 		}
+	case isUnread(err):
+		return code
 	case isUsage(err):
 		code = ExitUsage
 	case redisconn.KindOf(err) == redisconn.Refused:
 		err = fmt.Errorf("%w; %s", err, redisconn.Remedy(err))
 	}
-	fmt.Fprintf(os.Stderr, "%s: %s\n", app.Name, library.Plain(passwords.ReplaceAllString(err.Error(), "://…@")))
+	fmt.Fprintf(cmp.Or[io.Writer](app.ErrWriter, os.Stderr), "%s: %s\n", app.Name, library.Plain(passwords.ReplaceAllString(err.Error(), "://…@")))
 	return code
+}
+
+// isUnread reports whether an error says no more than that nobody reads the output any
+// more, as after head has seen enough. One that says more is wrapped.
+func isUnread(err error) bool {
+	write, is := err.(*fs.PathError)
+	return is && errors.Is(write.Err, syscall.EPIPE)
 }
 
 func isUsage(err error) bool {
