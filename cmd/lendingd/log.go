@@ -1,79 +1,46 @@
 package main
 
 import (
+	"bytes"
 	"os"
-	"sync"
-	"time"
 
+	"github.com/charmbracelet/lipgloss"
 	"github.com/charmbracelet/log"
 	"github.com/mattn/go-isatty"
 	urfave "github.com/urfave/cli/v2"
 )
 
+const timeFormat = "2006-01-02T15:04:05.000Z07:00"
+
 // newLogger makes the program's own log, on standard error. stop writes what is
-// left of it.
+// left of it, as far as somebody reads it. What the program itself has to say in the
+// end goes the same way, so that no reader holds it up.
 //
-// At a terminal it is coloured text, written at once. Such a line takes longer than
-// all else a worker does for a request, so into a file or a pipe it writes logfmt,
-// which takes a tenth, and in gulps.
+// At a terminal it is coloured text. Such a line takes longer than all else a worker
+// does for a request, so into a file or a pipe it writes logfmt, which takes a tenth.
 func newLogger(c *urfave.Context) (logger *log.Logger, stop func()) {
 	level, err := log.ParseLevel(c.String("log-level"))
 	if err != nil {
 		level = log.InfoLevel // checkInstanceFlags admits only levels that parse
 	}
-	options := log.Options{Level: level, ReportTimestamp: true, TimeFormat: "2006-01-02T15:04:05.000Z07:00"}
-	terminal := isatty.IsTerminal(os.Stderr.Fd())
+	options := log.Options{Level: level, ReportTimestamp: true, TimeFormat: timeFormat}
 	switch format := c.String("log-format"); {
 	case format == "json":
 		options.Formatter = log.JSONFormatter
-	case format == "logfmt", format == "auto" && !terminal:
+	case format == "logfmt", format == "auto" && !isatty.IsTerminal(os.Stderr.Fd()):
 		options.Formatter = log.LogfmtFormatter
 	}
-	if terminal {
-		return log.NewWithOptions(os.Stderr, options), func() {}
-	}
-	gulps := &gulpWriter{file: os.Stderr}
-	return log.NewWithOptions(gulps, options), gulps.flush
-}
-
-const (
-	// gulpPause is how long a line may wait to be written.
-	gulpPause = 10 * time.Millisecond
-	// gulpBytesMax is how much may wait; more is written at once.
-	gulpBytesMax = 64 << 10
-)
-
-// A gulpWriter writes to a file what came within a moment, all in one call.
-type gulpWriter struct {
-	file *os.File
-
-	mu      sync.Mutex
-	waiting []byte
-}
-
-func (w *gulpWriter) Write(line []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.waiting) == 0 {
-		time.AfterFunc(gulpPause, w.flush)
-	}
-	w.waiting = append(w.waiting, line...)
-	if len(w.waiting) > gulpBytesMax {
-		w.write()
-	}
-	return len(line), nil
-}
-
-func (w *gulpWriter) flush() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.write()
-}
-
-// write empties what waits; mu is held. Nobody could be told of an error.
-func (w *gulpWriter) write() {
-	if len(w.waiting) > 0 {
-		_, _ = w.file.Write(w.waiting)
-		w.waiting = w.waiting[:0]
-	}
+	colours := lipgloss.NewRenderer(os.Stderr).ColorProfile() // none where it is no terminal
+	var line bytes.Buffer
+	notes := log.NewWithOptions(&line, options)
+	notes.SetColorProfile(colours)
+	lines := newLineWriter(os.Stderr, func(lost int) []byte {
+		line.Reset()
+		notes.Error("this log could not be written for a while; lines of it were dropped, and service went on", "lines", lost)
+		return line.Bytes()
+	})
+	logger = log.NewWithOptions(lines, options)
+	logger.SetColorProfile(colours)
+	c.App.ErrWriter = lastWords{lines}
+	return logger, lines.flush
 }
