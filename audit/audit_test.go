@@ -35,6 +35,20 @@ func TestAnHonestLibraryInEveryStateIsClean(t *testing.T) {
 	})
 }
 
+func TestNoneOfManyPendingOrdersIsTakenForAnOrderWithoutAnAnswer(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb, names)
+		const orders = 450 // an audit reads 200 in one go
+		for i := range orders {
+			d.send(library.Request, fmt.Sprint("r", i), fmt.Sprint("user", i), "geb")
+		}
+		if taken := d.take("lending:requests", ">"); len(taken) != orders {
+			t.Fatalf("the worker has %d entries in its hands, want %d", len(taken), orders)
+		}
+		d.wants(d.check(audit.Config{}).Findings)
+	})
+}
+
 // wants compares findings but for their words.
 func (d *desk) wants(findings []audit.Finding, want ...audit.Finding) {
 	d.Helper()

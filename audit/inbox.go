@@ -80,7 +80,7 @@ func (o *observer) waiting(ctx context.Context, key, group string) (*inbox, erro
 		if len(page) < logPage {
 			return seen, nil
 		}
-		start = "(" + page[len(page)-1].ID
+		start = page[len(page)-1].ID // once more, because the embedded server cannot begin after an id
 	}
 }
 

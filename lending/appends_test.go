@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"example.com/library/library"
@@ -112,4 +113,80 @@ func TestWhoGivesUpOnAnOrderThatIsOnItsWayDoesNotStopTheOthers(t *testing.T) {
 			t.Errorf("%d orders were sent, want %d", got, want)
 		}
 	})
+}
+
+// Whoever sends first has the next one's entry sent too, which is not its own affair.
+func TestWhoGivesUpOnceItsOwnEntryIsSentDoesNotStopTheNext(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		client := newClient(t, rdb)
+		impatient, giveUp := context.WithCancel(ctx)
+		first, goOn := make(chan struct{}), make(chan struct{})
+		sent := 0
+		client.rdb.AddHook(hook(func(cmd redis.Cmder) {
+			if cmd.Name() != "xadd" {
+				return
+			}
+			if sent++; sent == 1 {
+				close(first)
+				<-goOn
+			} else {
+				giveUp()
+			}
+		}))
+		errs := make(chan error)
+		go func() { errs <- client.Send(impatient, newOrder(t, library.Request, "ann", "geb")) }()
+		<-first
+		go func() { errs <- client.Send(ctx, newOrder(t, library.Request, "ann", "dune")) }()
+		waitUntil(t, ctx, client, func(waiting int) bool { return waiting == 1 })
+		close(goOn)
+		for range 2 {
+			if err := <-errs; err != nil {
+				t.Error(err)
+			}
+		}
+		if got, want := sent, 2; got != want {
+			t.Errorf("%d tries were needed, want %d", got, want)
+		}
+	})
+}
+
+// Others can join the first one's entry just before it is sent: then it is sent in its
+// sender's own call, with theirs.
+func TestWhoGivesUpInItsOwnCallDoesNotStopThoseWhoJoined(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		client := newClient(t, rdb)
+		impatient, giveUp := context.WithCancel(ctx)
+		client.rdb.AddHook(pipelineGate(giveUp))
+		var together []*appending
+		for _, book := range []string{"dune", "emma"} {
+			args := redis.XAddArgs{Stream: names.Requests(), Values: newOrder(t, library.Request, "ann", book).values("")}
+			together = append(together, &appending{args: args, done: make(chan struct{})})
+		}
+		client.appends.waiting, client.appends.sending = slices.Clone(together), true
+		if client.appends.send(impatient) {
+			t.Error("more waits, though all was sent")
+		}
+		for _, one := range together {
+			if one.err != nil || one.id == "" {
+				t.Errorf("an entry that was sent with one whose sender gave up: %q, %v", one.id, one.err)
+			}
+		}
+		if got, want := rdb.XLen(ctx, names.Requests()).Val(), int64(len(together)); got != want {
+			t.Errorf("%d orders were sent, want %d", got, want)
+		}
+	})
+}
+
+// A pipelineGate is called before each pipeline.
+type pipelineGate func()
+
+func (pipelineGate) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (pipelineGate) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (h pipelineGate) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		h()
+		return next(ctx, cmds)
+	}
 }

@@ -256,6 +256,39 @@ func TestABookThatIsStillBeingFetchedIsOnItsWay(t *testing.T) {
 	})
 }
 
+func TestABookOnItsWayToAnotherUserIsNotOnItsWayForAnOlderReceipt(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		(&branch{name: "lender", services: []string{library.Lending}}).open(t, rdb)
+		shelver := (&branch{name: "shelver", services: []string{library.Shelving}}).open(t, rdb)
+		client := newClient(t, rdb)
+		do := func(id string, action library.Action, user string) *library.Receipt {
+			t.Helper()
+			order := newOrder(t, action, user, "geb")
+			order.ID = id
+			receipt, err := client.Do(ctx, order)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return receipt
+		}
+		if err := client.Arrivals(ctx, do("order-1", library.Request, "ann"), func(library.Line) {}); err != nil {
+			t.Fatal(err)
+		}
+		do("order-2", library.Return, "ann")
+		settled(t, ctx, rdb)
+		shelver.close(t)
+		do("order-10", library.Request, "bob")
+
+		for id, want := range map[string]bool{"order-1": false, "order-10": true} {
+			receipt, err := client.Receipt(ctx, id)
+			if err != nil || receipt.Books[0].OnItsWay != want {
+				t.Errorf("Receipt(%s) = %+v, %v, want a book that is on its way: %v", id, receipt, err, want)
+			}
+		}
+	})
+}
+
 func TestAnOrderThatOvertakesTheReturnOfTheSameBookIsHandedOn(t *testing.T) {
 	each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := deadline(t)

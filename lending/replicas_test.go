@@ -103,6 +103,22 @@ func TestAReceiptThatNoReplicaHasIsNotBelieved(t *testing.T) {
 	}
 }
 
+func TestOneReplicaIsNotEnoughWhereTwoAreAskedFor(t *testing.T) {
+	t.Parallel()
+	ctx := deadline(t)
+	rdb, _ := replicated(t)
+	client := newClient(t, rdb)
+	client.Replicas = 1
+	receipt, err := client.Request(ctx, "user1", "geb")
+	if err != nil {
+		t.Fatalf("with one of one: %v", err)
+	}
+	client.Replicas = 2
+	if _, err := client.Receipt(ctx, receipt.ID); !errors.Is(err, redisconn.ErrUnconfirmed) || !strings.HasSuffix(err.Error(), ", not 2") {
+		t.Errorf("with one of two: %v, want an error that wraps ErrUnconfirmed and tells how many", err)
+	}
+}
+
 func TestAnArrivalThatNoReplicaHasIsNotBelieved(t *testing.T) {
 	t.Parallel()
 	ctx := deadline(t)
