@@ -114,7 +114,7 @@ func begin(env *testscript.Env, embedded bool, serve func(*story, *testscript.En
 		s.env = append(s.env, "LENDING_CLUSTER=true")
 	}
 	env.Vars = append(append(env.Vars, s.env...), "LENDING_TIMEOUT=20s",
-		"ESC=\x1b", "INVALID=\xff", "C1=\u009b", "COMBINING_ACUTE=\u0301", "LONG="+strings.Repeat("b", library.NameBytesMax))
+		"ESC=\x1b", "INVALID=\xff", "C1=\u009b", "COMBINING_ACUTE=\u0301", "HANGUL_FILLER=\u3164", "NO_BREAK_SPACE=\u00a0", "LONG="+strings.Repeat("b", library.NameBytesMax))
 	env.Values["story"] = s
 	return nil
 }

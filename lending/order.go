@@ -20,7 +20,8 @@ type Order struct {
 	// order sent again with the same id takes effect once.
 	ID     string
 	Action library.Action
-	// User and Books are names, see library.CheckName; each book stands once.
+	// User and Books are names, in a request library.CheckNewName's, in a return
+	// library.CheckName's; each book stands once.
 	User  string
 	Books []string
 }
@@ -53,7 +54,11 @@ func (o Order) check() error {
 	if err := library.CheckID("id", o.ID); err != nil {
 		return fmt.Errorf("%w: %w", ErrOrder, err)
 	}
-	if err := library.CheckName("user", o.User); err != nil {
+	check := library.CheckName
+	if o.Action == library.Request {
+		check = library.CheckNewName
+	}
+	if err := check("user", o.User); err != nil {
 		return fmt.Errorf("%w: %w", ErrOrder, err)
 	}
 	if len(o.Books) == 0 {
@@ -63,7 +68,7 @@ func (o Order) check() error {
 		return fmt.Errorf("%w: it names %d books; at most %d are allowed", ErrOrder, len(o.Books), library.BooksMax)
 	}
 	for i, book := range o.Books {
-		if err := library.CheckName("book", book); err != nil {
+		if err := check("book", book); err != nil {
 			return fmt.Errorf("%w: %w", ErrOrder, err)
 		}
 		if slices.Contains(o.Books[:i], book) {

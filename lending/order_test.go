@@ -32,6 +32,26 @@ func TestANewOrderNamesEachBookOnceInTheFormTheLibraryKnows(t *testing.T) {
 	}
 }
 
+// Books were lent before the rule for new names was made. They must come back.
+func TestAMisleadingNameMayComeBackButNotBeLent(t *testing.T) {
+	const book, user = "g\u3164eb", "ali\u00a0ce"
+	for _, names := range [][2]string{{"user1", book}, {user, "geb"}} {
+		if _, err := NewOrder(library.Request, names[0], names[1]); !errors.Is(err, ErrOrder) || !errors.Is(err, library.ErrName) {
+			t.Errorf("a request of %q: %v, want an error that wraps ErrOrder and ErrName", names, err)
+		}
+		if order, err := NewOrder(library.Return, names[0], names[1]); err != nil || order.Books[0] != names[1] {
+			t.Errorf("a return of %q: %q, %v", names, order.Books, err)
+		}
+		entry := worker.Entry{Fields: map[string]string{"id": "a", "user": names[0], "books": `["` + names[1] + `"]`}}
+		if _, err := readOrder(library.Request, entry); !errors.Is(err, library.ErrName) {
+			t.Errorf("the service reads a request of %q: %v, want an error that wraps ErrName", names, err)
+		}
+		if _, err := readOrder(library.Return, entry); err != nil {
+			t.Errorf("the service reads a return of %q: %v", names, err)
+		}
+	}
+}
+
 func books(n int) []string {
 	books := make([]string, n)
 	for i := range books {
@@ -217,7 +237,7 @@ func TestAnOrderIsReadAsItWasSent(t *testing.T) {
 // might trip over.
 var oddNames = []string{
 	`"`, `\`, `\"`, `"\`, `\\`, `\u0041`, `","books":["`, `"]}`, `</script>`, "&lt;", "a/b", `{"a":1}`, "[]", "null", "%s", "'", "`",
-	"Zoë", "한글", "📚", "x\u00a0x", "\ue000", strings.Repeat(`"`, 256), strings.Repeat(`\`, 256),
+	"Zoë", "한글", "📚", "½", strings.Repeat(`"`, 256), strings.Repeat(`\`, 256),
 }
 
 // wantSlip checks that an order's slip, closed, is JSON that tells just the order.
@@ -255,6 +275,7 @@ func TestASlipTellsTheOrderWhateverTheNames(t *testing.T) {
 	}
 	wantSlip(t, Order{ID: strings.Repeat("r", 64), Action: library.Request, User: "ann", Books: books(100)})
 	wantSlip(t, newOrder(t, library.Request, "ann", append(oddNames, `"outcome":"rejected"`)...))
+	wantSlip(t, newOrder(t, library.Return, "a\u00a0b", "x\u00a0x", "\ue000", "\ufffe"))
 	for _, name := range oddNames {
 		wantSlip(t, newOrder(t, library.Request, name, "geb"))
 		wantSlip(t, newOrder(t, library.Return, "ann", name))

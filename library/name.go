@@ -8,7 +8,10 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"golang.org/x/text/runes"
+	"golang.org/x/text/secure/precis"
 	"golang.org/x/text/unicode/norm"
+	"golang.org/x/text/unicode/rangetable"
 )
 
 const (
@@ -59,6 +62,9 @@ func CleanName(kind, name string) (string, error) {
 // or paragraph separator, no leading or trailing space. The replacement
 // character is refused too: it is what decoders leave where text was lost, so
 // that two different broken names would meet in it. Its error wraps ErrName.
+//
+// What is to be lent must have a name that passes CheckNewName. This rule is for what
+// may be lent already, so that it can be looked up and brought back.
 func CheckName(kind, name string) error {
 	fault := ""
 	switch {
@@ -77,6 +83,59 @@ func CheckName(kind, name string) error {
 		return nil
 	}
 	return fmt.Errorf("%s %s: %w: %s", kind, Printable(name), ErrName, fault)
+}
+
+// newNames is the rule for new names: the profile OpaqueString of PRECIS (RFC 8265), so
+// any script, space, punctuation and symbol, but nothing that is ignored, is for private
+// use or is not assigned; and besides, none of blanks.
+var newNames = precis.NewRestrictedProfile(precis.OpaqueString, runes.In(blanks))
+
+// blanks have a place of their own in a line, in which nothing is seen, but are no spaces to Unicode.
+var blanks = rangetable.New('\u2800', '\ufffc', '\U00016fe4', '\U0001d159')
+
+// CheckNewName reports whether a name is fit to be lent to, or to be lent: one that
+// CheckName lets pass, and that looks neither like nothing nor like another name. So no
+// space is in it but the usual one, and it does not begin with a mark that would join
+// what stands before it. Its error wraps ErrName.
+func CheckNewName(kind, name string) error {
+	if err := CheckName(kind, name); err != nil || isASCII(name) {
+		return err
+	}
+	if fault := misleading(name); fault != "" {
+		return fmt.Errorf("%s %s: %w: %s", kind, Printable(name), ErrName, fault)
+	}
+	return nil
+}
+
+func misleading(name string) string {
+	if first, _ := utf8.DecodeRuneInString(name); unicode.Is(unicode.M, first) {
+		return fmt.Sprintf("it begins with %U, a mark that belongs to the character before it", first)
+	}
+	// In host names, for which PRECIS made the rule, the middle dot stands between two l
+	// only; between the names of foreigners in Chinese it is usual.
+	plain := strings.ReplaceAll(name, "·", "-")
+	enforced, err := newNames.String(plain)
+	if err == nil && enforced == plain {
+		return ""
+	}
+	for _, r := range plain {
+		if unicode.Is(unicode.Zs, r) && r != ' ' {
+			return fmt.Sprintf("it contains %U, a space that looks like the usual one", r)
+		}
+		if _, err := newNames.String("a" + string(r)); err != nil {
+			return fmt.Sprintf("it contains %U, which looks like nothing, or like another character", r)
+		}
+	}
+	return "it mixes characters that look alike, such as two kinds of digits"
+}
+
+func isASCII(text string) bool {
+	for i := range len(text) {
+		if text[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 func faultyRune(name string) string {
@@ -106,13 +165,19 @@ func Printable(text string) string {
 	return fmt.Sprintf("%s… (%d bytes)", strconv.QuoteToASCII(text[:printableBytesMax]), len(text))
 }
 
+// IsSeen reports whether a character can be seen in a line, as a space can.
+func IsSeen(r rune) bool {
+	return r != utf8.RuneError && unicode.IsGraphic(r) &&
+		(r < utf8.RuneSelf || !unicode.In(r, unicode.Zl, unicode.Zp, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector, blanks))
+}
+
 // Plain shows a sentence that may quote text from outside, such as an error:
 // what does not print is escaped, and nothing else is changed.
 func Plain(text string) string {
 	var plain strings.Builder
 	for len(text) > 0 {
 		r, size := utf8.DecodeRuneInString(text)
-		if r == utf8.RuneError || r != ' ' && !unicode.IsGraphic(r) || unicode.Is(unicode.Zl, r) || unicode.Is(unicode.Zp, r) {
+		if !IsSeen(r) {
 			escaped := strconv.QuoteToASCII(text[:size])
 			plain.WriteString(escaped[1 : len(escaped)-1])
 		} else {

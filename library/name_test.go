@@ -101,6 +101,63 @@ func TestAnUnusableNameIsRefusedWithTheRuleItBreaks(t *testing.T) {
 	}
 }
 
+func TestANewNameMayHaveAnythingThatIsSeen(t *testing.T) {
+	for _, name := range []string{
+		"geb", `"War, and Peace": {1}`, "a  b", "Gödel", "紅楼夢", "哈利·波特", "レ・ミゼラブル", "한", "مئة عام", "١٩٨٤", "ש״ם", "नमस्ते",
+		"📚", "👍🏽", "🇩🇪", "½ ™ Ⅳ ﬁ", "全角Ａ", "— … ’ «»", "a/2", "-", "*",
+	} {
+		if err := CheckNewName("book", name); err != nil {
+			t.Errorf("CheckNewName(%q) = %v", name, err)
+		}
+	}
+}
+
+// misleadingNames look like nothing, or like another name.
+var misleadingNames = []struct{ title, name, fault string }{
+	{"a Hangul filler", "g\u3164eb", "U+3164"},
+	{"a half-width Hangul filler", "g\uffa0eb", "U+FFA0"},
+	{"nothing but a Hangul filler", "\u3164", "U+3164"},
+	{"a Braille blank", "g\u2800eb", "U+2800"},
+	{"a musical blank", "g\U0001d159eb", "U+1D159"},
+	{"an object replacement character", "g\ufffceb", "U+FFFC"},
+	{"a combining grapheme joiner", "g\u034feb", "U+034F"},
+	{"a Khmer vowel that is not shown", "g\u17b4eb", "U+17B4"},
+	{"a variation selector", "❤\ufe0f", "U+FE0F"},
+	{"a variation selector of the supplement", "g\U000e0100eb", "U+E0100"},
+	{"a Mongolian variation selector", "g\u180beb", "U+180B"},
+	{"a no-break space", "g\u00a0eb", "U+00A0"},
+	{"a thin space", "g\u2009eb", "U+2009"},
+	{"an ideographic space", "g\u3000eb", "U+3000"},
+	{"a private character", "g\ue000eb", "U+E000"},
+	{"a private character of plane 16", "g\U0010fffdeb", "U+10FFFD"},
+	{"no character", "g\ufffeeb", "U+FFFE"},
+	{"no character of plane 1", "g\U0001ffffeb", "U+1FFFF"},
+	{"no character among the Arabic forms", "g\ufdd0eb", "U+FDD0"},
+	{"an unassigned character", "g\u0378eb", "U+0378"},
+	{"a mark at the beginning", "\u0301geb", "U+0301"},
+	{"two kinds of digits", "١۱", "two kinds of digits"},
+}
+
+// What people lent before the rule was made must still be found, and come back.
+func TestAMisleadingNameIsRefusedForWhatIsNewOnly(t *testing.T) {
+	for _, test := range misleadingNames {
+		t.Run(test.title, func(t *testing.T) {
+			err := CheckNewName("book", test.name)
+			if !errors.Is(err, ErrName) || !strings.Contains(err.Error(), test.fault) {
+				t.Errorf("CheckNewName(%q) = %v, want an error that wraps ErrName and tells %q", test.name, err, test.fault)
+			}
+			if err := CheckName("book", test.name); err != nil {
+				t.Errorf("CheckName(%q) = %v", test.name, err)
+			}
+		})
+	}
+	for _, test := range unusable {
+		if err := CheckNewName("book", test.name); !errors.Is(err, ErrName) {
+			t.Errorf("CheckNewName(%q) = %v, want an error that wraps ErrName", test.name, err)
+		}
+	}
+}
+
 func TestCheckNameRefusesAFormThatCleanNameWouldMend(t *testing.T) {
 	for _, name := range []string{"Go\u0308del", "\u212bngström", "\u1112\u1161\u11ab"} {
 		if err := CheckName("book", name); !errors.Is(err, ErrName) || !strings.Contains(err.Error(), "NFC") {
@@ -160,6 +217,9 @@ func FuzzCleanName(f *testing.F) {
 		if err := CheckName("book", name); err != nil {
 			t.Errorf("CheckName(%q) = %v, but CleanName gave it out", name, err)
 		}
+		if CheckNewName("book", name) == nil && strings.ContainsFunc(name, func(r rune) bool { return !IsSeen(r) }) {
+			t.Errorf("CheckNewName(%q) lets pass what is not seen", name)
+		}
 	})
 }
 
@@ -218,6 +278,8 @@ func TestPlainChangesOnlyWhatDoesNotPrint(t *testing.T) {
 		{"a\xffb\xed\xa0\x80", `a\xffb\xed\xa0\x80`},
 		{"a\ufffdb", `a\ufffdb`},
 		{"a\ue000b", `a\ue000b`},
+		{"a\u3164b\u2800c\u034fd\ufe0fe", `a\u3164b\u2800c\u034fd\ufe0fe`},
+		{"a\u00a0b\u3000c · ١", "a\u00a0b\u3000c · ١"},
 	} {
 		if got := Plain(test.text); got != test.want {
 			t.Errorf("Plain(%q) = %q, want %q", test.text, got, test.want)

@@ -5,8 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"unicode"
 	"unicode/utf16"
+
+	"example.com/library/library"
 )
 
 // WriteJSON writes a value as JSON on one line, which can be shown as it is: what
@@ -22,7 +23,7 @@ func WriteJSON(w io.Writer, value any) error {
 	for _, r := range text.String() {
 		// Outside of texts JSON has only characters that print, and its last newline.
 		switch {
-		case r == '\n' || r == ' ' || unicode.IsGraphic(r):
+		case r == '\n' || library.IsSeen(r):
 			plain.WriteRune(r)
 		case r > 0xffff:
 			high, low := utf16.EncodeRune(r)
