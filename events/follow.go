@@ -23,36 +23,33 @@ func Follow(ctx context.Context, rdb redis.UniversalClient, keys library.Keys, s
 		// The last id there can be in the millisecond before.
 		last = fmt.Sprintf("%d-%d", max(0, since.UnixMilli()-1), uint64(math.MaxUint64))
 	}
-	waits := redisconn.NewBackoff()
 	for {
-		if last == "$" {
-			// Between two reads of "$" events would be missed, so it is read once.
-			newest, err := rdb.XRevRangeN(ctx, keys.Events(), "+", "-", 1).Result()
-			if err == nil {
+		var streams []redis.XStream
+		err := redisconn.Retry(ctx, redisconn.Passes, func() (err error) {
+			if last == "$" {
+				// Between two reads of "$" events would be missed, so it is read once.
+				newest, err := rdb.XRevRangeN(ctx, keys.Events(), "+", "-", 1).Result()
+				if err != nil {
+					return err
+				}
 				last = "0-0"
 				for _, message := range newest {
 					last = message.ID
 				}
 			}
-		}
-		streams, err := rdb.XRead(ctx, &redis.XReadArgs{
-			Streams: []string{keys.Events(), last}, Count: 1000, Block: 500 * time.Millisecond,
-		}).Result()
+			streams, err = rdb.XRead(ctx, &redis.XReadArgs{
+				Streams: []string{keys.Events(), last}, Count: 1000, Block: 500 * time.Millisecond,
+			}).Result()
+			return err
+		})
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, redis.Nil):
 			continue
-		case err != nil && redisconn.KindOf(err) != redisconn.Passing:
-			return fmt.Errorf("read the log: %w", err)
 		case err != nil:
-			select {
-			case <-ctx.Done():
-			case <-time.After(waits.NextBackOff()):
-			}
-			continue
+			return fmt.Errorf("read the log: %w", err)
 		}
-		waits.Reset()
 		for _, message := range streams[0].Messages {
 			last = message.ID
 			for _, event := range Parse(message) {

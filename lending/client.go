@@ -134,23 +134,25 @@ func (c *Client) send(ctx context.Context, order Order, bell string) (string, er
 		return "", err
 	}
 	inbox := c.inbox(order.Action)
+	var entry string
 	maybe := false // an append without a reply may have taken effect
 	err := ctx.Err()
-	for waits := redisconn.NewBackoff(); ctx.Err() == nil; pause(ctx, waits.NextBackOff()) {
+	if err == nil {
 		// The service makes its group at 0, whenever it comes, so that it will be given
 		// what was appended before. So a client need not be allowed to make groups.
-		var entry string
-		entry, err = c.appends.add(ctx, inbox, order.values(bell))
-		if err == nil {
-			return entry, nil
-		}
-		if redisconn.KindOf(err) != redisconn.Passing && ctx.Err() == nil {
-			return "", fmt.Errorf("send the %s: %w", order.Action, err)
-		}
-		var reply redis.Error
-		maybe = maybe || !errors.As(err, &reply) && !isUnsent(err)
+		err = redisconn.Retry(ctx, redisconn.Passes, func() (err error) {
+			entry, err = c.appends.add(ctx, inbox, order.values(bell))
+			var reply redis.Error
+			maybe = maybe || err != nil && !errors.As(err, &reply) && !isUnsent(err)
+			return err
+		})
 	}
-	if maybe {
+	switch {
+	case err == nil:
+		return entry, nil
+	case ctx.Err() == nil:
+		return "", fmt.Errorf("send the %s: %w", order.Action, err)
+	case maybe:
 		return "", fmt.Errorf("%w: %s %s: %w", ErrUnknown, order.Action, order.ID, err)
 	}
 	return "", fmt.Errorf("%w: %s %s: %w", ErrNotSent, order.Action, order.ID, err)
@@ -450,12 +452,4 @@ func isUnsent(err error) bool {
 	var failed *net.OpError
 	return errors.As(err, &failed) && failed.Op == "dial" ||
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
-}
-
-// pause lets time pass, or less of it if ctx is done before.
-func pause(ctx context.Context, wait time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(wait):
-	}
 }

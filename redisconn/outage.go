@@ -1,6 +1,7 @@
 package redisconn
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"sync"
@@ -23,6 +24,21 @@ type Outage struct {
 // NewOutage makes an Outage that writes to that log.
 func NewOutage(log *log.Logger) *Outage {
 	return &Outage{log: log, down: map[string]bool{}, told: map[string]bool{}}
+}
+
+// Retry is the function Retry for a step of a part, with word to the log.
+func (o *Outage) Retry(ctx context.Context, part string, again func(error) bool, step func() error) error {
+	err := Retry(ctx, func(err error) bool {
+		if !again(err) {
+			return false
+		}
+		o.Begin(part, err)
+		return true
+	}, step)
+	if err == nil || !again(err) {
+		o.Over(part)
+	}
+	return err
 }
 
 // Begin notes that a part met an error and will try again.

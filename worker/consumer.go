@@ -32,8 +32,8 @@ const (
 	// strayIdle is how long an entry may be pending for this instance without being
 	// in hand before it counts as lost sight of.
 	strayIdle = time.Second
-	// stopGrace is how long a stop waits for a batch in hand, where Redis is away or
-	// the way to the shelves is long.
+	// stopGrace is how long after a stop a batch in hand may be finished, where Redis is
+	// away or the way to the shelves is long.
 	stopGrace = 5 * time.Second
 )
 
@@ -82,8 +82,9 @@ var errDropped = errors.New("dropped, still pending")
 type consumer struct {
 	Config
 	Inbox
-	slots chan struct{} // one for each batch in hand
-	turn  chan struct{} // held by whoever reads
+	slots chan struct{}   // one for each batch in hand
+	turn  chan struct{}   // held by whoever reads
+	grace context.Context // ends stopGrace after Run was told to stop
 
 	mu     sync.Mutex
 	inHand map[string]bool // ids of the entries in hand
@@ -95,6 +96,10 @@ type consumer struct {
 func Run(ctx context.Context, config Config, inbox Inbox) error {
 	group, ctx := errgroup.WithContext(ctx)
 	c := newConsumer(config, inbox)
+	var over context.CancelFunc
+	c.grace, over = context.WithCancel(context.WithoutCancel(ctx))
+	defer over()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(stopGrace, over) })()
 	for range inbox.Batches {
 		group.Go(func() error { return c.work(ctx) })
 	}
@@ -107,7 +112,8 @@ func Run(ctx context.Context, config Config, inbox Inbox) error {
 func newConsumer(config Config, inbox Inbox) *consumer {
 	return &consumer{
 		Config: config, Inbox: inbox,
-		slots: make(chan struct{}, inbox.Batches), turn: make(chan struct{}, 1), inHand: map[string]bool{},
+		slots: make(chan struct{}, inbox.Batches), turn: make(chan struct{}, 1), grace: context.Background(),
+		inHand: map[string]bool{},
 	}
 }
 
@@ -118,7 +124,11 @@ func newConsumer(config Config, inbox Inbox) *consumer {
 func (c *consumer) work(ctx context.Context) error {
 	for ctx.Err() == nil {
 		var batch []Entry
-		c.turn <- struct{}{}
+		select {
+		case <-ctx.Done():
+			return nil
+		case c.turn <- struct{}{}:
+		}
 		err := c.repeat(ctx, "read", 0, func(ctx context.Context) (bool, error) {
 			var err error
 			batch, err = c.read(ctx)
@@ -136,45 +146,40 @@ func (c *consumer) work(ctx context.Context) error {
 	return nil
 }
 
-// repeat takes a step again and again until it is done or ctx is, waiting longer
-// after each failure of Redis.
+// repeat takes a step again and again until it is done or ctx is, whatever Redis says
+// meanwhile. It returns only an error that must end the instance.
 func (c *consumer) repeat(ctx context.Context, part string, pause time.Duration, step func(context.Context) (done bool, err error)) error {
-	part = c.Stream + " " + part
-	waits := redisconn.NewBackoff()
 	for ctx.Err() == nil {
-		wait := pause
-		done, err := step(ctx)
-		if redisconn.KindOf(err) == redisconn.NoGroup {
-			err = c.restore(ctx)
-		}
-		switch kind := redisconn.KindOf(err); {
-		case err == nil:
-			c.Outage.Over(part)
-			waits.Reset()
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, ErrTaken), kind == redisconn.Refused:
-			return err
-		case kind == redisconn.Fenced:
-			if err := c.Instance.Keep(ctx); errors.Is(err, ErrTaken) {
-				return err
+		var done bool
+		err := c.Outage.Retry(ctx, c.Stream+" "+part, func(err error) bool { return !isFatal(err) }, func() (err error) {
+			done, err = step(ctx)
+			switch redisconn.KindOf(err) {
+			case redisconn.NoGroup:
+				return c.restore(ctx)
+			case redisconn.Fenced:
+				return c.Instance.Keep(ctx)
 			}
-			wait = waits.NextBackOff()
-		default:
-			c.Outage.Begin(part, err)
-			wait = waits.NextBackOff()
-		}
-		if done {
+			return err
+		})
+		if done || ctx.Err() != nil {
 			return nil
 		}
-		if wait > 0 {
+		if err != nil {
+			return err
+		}
+		if pause > 0 {
 			select {
 			case <-ctx.Done():
-			case <-time.After(wait):
+			case <-time.After(pause):
 			}
 		}
 	}
 	return nil
+}
+
+// isFatal reports whether an error must end the instance.
+func isFatal(err error) bool {
+	return errors.Is(err, ErrTaken) || redisconn.KindOf(err) == redisconn.Refused
 }
 
 // restore makes the inbox anew after it vanished under a running service.
@@ -262,25 +267,24 @@ func (c *consumer) handle(ctx context.Context, batch []Entry) error {
 	return c.apply(ctx, fit)
 }
 
-// pace lets time pass. It reports false where ctx is done and too much is left to
-// wait for; the entries are better left to another instance then.
+// pace lets time pass. It reports false where a stop did not leave enough of it; the
+// entries are better left to another instance then.
 func (c *consumer) pace(ctx context.Context, batch []Entry) bool {
 	var wait time.Duration
 	for _, entry := range batch {
 		wait += c.Pace(entry)
 	}
-	end := time.After(wait)
+	end := time.Now().Add(wait)
 	select {
-	case <-end:
+	case <-time.After(wait):
 		return true
 	case <-ctx.Done():
 	}
-	select {
-	case <-end:
-		return true
-	case <-time.After(stopGrace):
+	if time.Until(end) > stopGrace {
 		return false
 	}
+	time.Sleep(time.Until(end))
+	return true
 }
 
 func (c *consumer) apply(ctx context.Context, batch []Entry) error {
@@ -290,7 +294,7 @@ func (c *consumer) apply(ctx context.Context, batch []Entry) error {
 	waits := redisconn.NewBackoff()
 	for fault := 1; ; fault++ {
 		var rejections []Rejection
-		err := c.insist(ctx, func(ctx context.Context) (err error) {
+		err := c.insist(func(ctx context.Context) (err error) {
 			rejections, err = c.Handle(ctx, batch)
 			return err
 		})
@@ -325,40 +329,22 @@ func (c *consumer) apply(ctx context.Context, batch []Entry) error {
 // insist takes a step until Redis has answered it. A step may take effect without
 // an answer, so it must be harmless to repeat. The error is errDropped where the
 // entries are better left to a sweep.
-func (c *consumer) insist(ctx context.Context, step func(context.Context) error) error {
-	part := c.Stream + " apply"
-	waits := redisconn.NewBackoff()
-	var deadline time.Time
-	for {
-		err := step(context.WithoutCancel(ctx))
-		kind := redisconn.KindOf(err)
-		if kind != redisconn.Passing {
-			c.Outage.Over(part)
-		}
-		switch {
-		case err == nil:
-			return nil
-		case kind == redisconn.Fenced:
-			// Whatever becomes of the name, others may have taken over these entries
-			// long ago. They are looked up anew.
-			if err := c.Instance.Keep(context.WithoutCancel(ctx)); errors.Is(err, ErrTaken) {
-				return err
-			}
-			return errDropped
-		case kind == redisconn.NoGroup:
-			return errDropped // the reading restores the group
-		case kind != redisconn.Passing:
+func (c *consumer) insist(step func(context.Context) error) error {
+	err := c.Outage.Retry(c.grace, c.Stream+" apply", redisconn.Passes, func() error { return step(c.grace) })
+	switch kind := redisconn.KindOf(err); {
+	case err == nil:
+		return nil
+	case c.grace.Err() != nil, kind == redisconn.NoGroup: // the reading restores the group
+		return errDropped
+	case kind == redisconn.Fenced:
+		// Whatever becomes of the name, others may have taken over these entries
+		// long ago. They are looked up anew.
+		if err := c.Instance.Keep(c.grace); errors.Is(err, ErrTaken) {
 			return err
 		}
-		c.Outage.Begin(part, err)
-		if ctx.Err() != nil && deadline.IsZero() {
-			deadline = time.Now().Add(stopGrace)
-		}
-		if !deadline.IsZero() && time.Now().After(deadline) {
-			return errDropped
-		}
-		time.Sleep(waits.NextBackOff())
+		return errDropped
 	}
+	return err
 }
 
 // reject sets an entry aside. It returns only an error that must end the instance.
@@ -370,7 +356,7 @@ func (c *consumer) reject(ctx context.Context, rejection Rejection) error {
 		rejection.Request, rejection.Receipt, c.ReceiptTTL.Milliseconds(), rejection.Bell,
 	}, rejection.Entry.kept()...)
 	var answer string
-	err := c.insist(ctx, func(ctx context.Context) (err error) {
+	err := c.insist(func(ctx context.Context) (err error) {
 		answer, err = scripts.Reject.Run(ctx, c.Redis, keys, args...).Text()
 		return err
 	})

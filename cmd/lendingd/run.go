@@ -178,22 +178,7 @@ func (r *runner) run(ctx context.Context, c *urfave.Context, name string) error 
 
 // insist takes a step until Redis has answered it, or ctx is done.
 func (r *runner) insist(ctx context.Context, step func() error) error {
-	waits := redisconn.NewBackoff()
-	for {
-		err := step()
-		if err == nil || redisconn.KindOf(err) != redisconn.Passing || ctx.Err() != nil {
-			if err == nil {
-				r.Outage.Over("start")
-			}
-			return err
-		}
-		r.Outage.Begin("start", err)
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(waits.NextBackOff()):
-		}
-	}
+	return r.Outage.Retry(ctx, "start", redisconn.Passes, step)
 }
 
 // explain names what was tried. Being told to stop is no error.

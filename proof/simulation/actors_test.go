@@ -270,14 +270,7 @@ const receiptTTL = 10 * time.Minute
 
 // insist takes a step until the server has answered it, or the actor is told to stop.
 func (a *actor) insist(step func() error) error {
-	waits := redisconn.NewBackoff()
-	for {
-		err := step()
-		if err == nil || redisconn.KindOf(err) != redisconn.Passing || a.ctx.Err() != nil {
-			return err
-		}
-		pause(a.ctx, waits.NextBackOff())
-	}
+	return redisconn.Retry(a.ctx, redisconn.Passes, step)
 }
 
 // leave gives the name up and leaves the groups, as far as the server answers.
