@@ -181,6 +181,28 @@ func TestAnOrderMayBeDecidedAnewWhenItsReceiptHasEnded(t *testing.T) {
 	})
 }
 
+// Rubbish does not void an order that has its id, on either page.
+func TestAnOrderIsDecidedThoughRubbishWithItsIDWasRejected(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		d := newDesk(t, rdb, names)
+		d.append("lending:returns", "id", "r1", "user", "user1", "books", "[geb")
+		d.serve("lending:returns")
+		d.send(library.Request, "r1", "user1", "geb")
+		d.serve("lending:requests")
+		d.append("lending:returns", "id", "r2", "user", "user1", "books", "[geb")
+		d.send(library.Request, "r0", "user1", "emma")
+		d.serve("lending:returns", "lending:requests")
+		d.must(d.rdb.Del(d.ctx, key("lending:receipts:page")).Err()) // as if its time had ended
+		d.send(library.Request, "r2", "user1", "dune")
+		d.serve("lending:requests")
+		report := d.check(audit.Config{})
+		d.wants(report.Findings)
+		if report.Orders != 3 || report.Receipts != 3 {
+			t.Errorf("there are %d orders and %d receipts, want 3 of each", report.Orders, report.Receipts)
+		}
+	})
+}
+
 // A corruption in a library whose log was cut is found where keys contradict each
 // other, and the report tells that the rest was not checked.
 func TestACutLogIsToldAndWhatItLeavesIsChecked(t *testing.T) {

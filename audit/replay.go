@@ -64,6 +64,7 @@ type answer struct {
 	or       uint64 // of another that may stand in its place; 0 for none
 	event    string
 	user     string
+	order    string // the action, the user and the books, as far as the receipt has them
 	rejected bool
 	seen     int // in which round it was last found among the stored ones
 }
@@ -226,10 +227,12 @@ func (r *replay) wrong(e *event, name, user, request string, b *book, problem st
 func (r *replay) answered(e *event, receipt *receipt) {
 	a := r.answers[receipt.ID]
 	next := &answer{hash: maphash.String(r.seed, receipt.text), event: e.id, user: receipt.User, rejected: e.name == "rejected"}
+	next.order = fmt.Sprintf("%s %q %q", receipt.Action, receipt.User, receipt.Books)
 	// Within the time that receipts are kept, the first one stands and makes what comes
-	// later a repeat. Only one that says rejected can be taken back, by a person.
+	// later a repeat. One that says rejected does so only for the order that it names, and
+	// can be taken back by a person.
 	stands := a != nil && milliseconds(a.event) >= r.terms.receiptSince && milliseconds(e.id)-milliseconds(a.event) < r.terms.receiptMS &&
-		!(a.rejected && isBefore(a.event, r.retried))
+		!(a.rejected && (isBefore(a.event, r.retried) || !next.rejected && a.order != next.order))
 	if next.rejected && stands {
 		return
 	}

@@ -100,7 +100,23 @@ func (c *Client) Do(ctx context.Context, order Order) (*library.Receipt, error) 
 	if err != nil {
 		return nil, err
 	}
-	receipt, err := c.await(ctx, order.ID, rings, func() error {
+	look := func(ctx context.Context, id string) (*library.Receipt, error) {
+		receipt, err := c.decided(ctx, id)
+		if err != nil || receipt.Outcome != library.Rejected {
+			return receipt, err
+		}
+		// Rubbish with the same id may have been rejected. An entry that was rejected is
+		// deleted, so as long as the order's own is there the order will be decided.
+		entries, err := c.rdb.XRange(ctx, c.inbox(order.Action), entry, entry).Result()
+		if err == nil && len(entries) > 0 {
+			err = fmt.Errorf("%w: %s", ErrNoReceipt, id)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return c.decided(ctx, id) // it may have been decided between the two looks
+	}
+	receipt, err := c.await(ctx, order.ID, rings, look, func() error {
 		// Nothing is left of the order, and it has no receipt: the server lost it.
 		lost, err := c.lost(ctx, order, entry)
 		if err == nil && lost {
@@ -166,12 +182,12 @@ func (c *Client) Wait(ctx context.Context, id string) (*library.Receipt, error) 
 	}
 	rings, stop := c.listen(ctx, id)
 	defer stop()
-	return c.await(ctx, id, rings, func() error { return nil })
+	return c.await(ctx, id, rings, c.decided, func() error { return nil })
 }
 
 // await waits for a receipt: for a ring, and by looking at growing intervals. Each
 // time it looks in vain it calls missed.
-func (c *Client) await(ctx context.Context, id string, rings <-chan string, missed func() error) (*library.Receipt, error) {
+func (c *Client) await(ctx context.Context, id string, rings <-chan string, look func(context.Context, string) (*library.Receipt, error), missed func() error) (*library.Receipt, error) {
 	looks := newLooks()
 	var unconfirmed error
 	for {
@@ -186,13 +202,14 @@ func (c *Client) await(ctx context.Context, id string, rings <-chan string, miss
 			if err != nil || receipt.Outcome == "" {
 				continue
 			}
-			if c.Replicas == 0 {
+			if c.Replicas == 0 && receipt.Outcome != library.Rejected {
 				return receipt, nil
 			}
-			// Only the master is known to have it, so it is looked up.
+			// Only the master is known to have it, or it may be for rubbish with the same
+			// id, so it is looked up.
 		case <-time.After(looks.NextBackOff()):
 		}
-		receipt, err := c.decided(ctx, id)
+		receipt, err := look(ctx, id)
 		if err == nil {
 			return receipt, nil
 		}

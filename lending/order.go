@@ -169,3 +169,24 @@ func (o Order) answeredBy(receipt *library.Receipt) bool {
 	return receipt.Action == o.Action && receipt.User == o.User &&
 		slices.EqualFunc(receipt.Books, o.Books, func(line library.Line, book string) bool { return line.Book == book })
 }
+
+// rejected is the receipt of an order that is set aside. If the order can be understood the
+// receipt begins with its slip: it stands for this order and for no other with its id.
+func (o placed) rejected(reason string) string {
+	if o.check() == nil {
+		return o.slip() + `,"outcome":"` + string(library.Rejected) + `","reason":` + marshal(reason) + `,"results":[]}`
+	}
+	user := o.User
+	if library.CheckName("user", user) != nil {
+		user = ""
+	}
+	return marshal(library.StoredReceipt{ID: o.ID, Action: o.Action, User: user, Books: []string{}, Outcome: library.Rejected, Reason: reason, Results: []string{}})
+}
+
+func marshal(value any) string {
+	text, err := json.Marshal(value)
+	if err != nil {
+		panic(err) // texts always marshal
+	}
+	return string(text)
+}

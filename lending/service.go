@@ -2,7 +2,6 @@ package lending
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -201,15 +200,7 @@ func (s *Service) rejection(order placed, reason string) worker.Rejection {
 	if order.ID == "" {
 		return rejection
 	}
-	user := order.User
-	if library.CheckName("user", user) != nil {
-		user = ""
-	}
-	text, err := json.Marshal(library.StoredReceipt{ID: order.ID, Action: order.Action, User: user, Books: []string{}, Outcome: library.Rejected, Reason: rejection.Reason, Results: []string{}})
-	if err != nil {
-		panic(err) // a struct of texts always marshals
-	}
-	rejection.Request, rejection.Receipt = order.ID, string(text)
+	rejection.Request, rejection.Receipt = order.ID, order.rejected(rejection.Reason)
 	rejection.Pages = []string{s.keys.receipts(), s.keys.olderReceipts()}
 	if order.bell != "" {
 		rejection.Bell = s.keys.bells() + order.bell

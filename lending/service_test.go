@@ -326,6 +326,59 @@ func TestARejectionTellsItsAskerAsFarAsHeIsKnown(t *testing.T) {
 	})
 }
 
+func TestARejectedOrderThatCanBeReadHasAReceiptOfItsOwn(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		s := newService(t, ctx, rdb, &bytes.Buffer{})
+		order := Order{ID: "r1", Action: library.Return, User: "ann <3", Books: []string{`a "b"`, "geb"}}
+		entry := s.receive(t, ctx, s.keys.Returns(), order.values(""))[0]
+		got := s.rejectOrder(library.Return)(entry, "it was delivered <6> times").Receipt
+		if !strings.HasPrefix(got, order.slip()+`,"outcome":"rejected","reason":"`) {
+			t.Errorf("the receipt is %s, want it to begin with the slip %s", got, order.slip())
+		}
+		receipt, err := library.ParseReceipt(got)
+		if err != nil || receipt.Outcome != library.Rejected || receipt.User != order.User || receipt.Reason != "it was delivered <6> times" || len(receipt.Books) != 0 {
+			t.Errorf("it is read as %+v, %v", receipt, err)
+		}
+	})
+}
+
+// A rejection's receipt must not answer an order that waits in the other inbox.
+func TestRubbishWithAnOrdersIDDoesNotVoidTheOrder(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		client := newClient(t, rdb)
+		order := newOrder(t, library.Request, "ann", "geb")
+		s := newService(t, ctx, rdb, &bytes.Buffer{})
+		receipts := make(chan *library.Receipt, 1)
+		go func() {
+			receipt, err := client.Do(ctx, order)
+			if err != nil {
+				t.Errorf("Do: %v", err)
+			}
+			receipts <- receipt
+		}()
+		if err := rdb.XRead(ctx, &redis.XReadArgs{Streams: []string{s.keys.Requests(), "0"}, Block: time.Minute}).Err(); err != nil {
+			t.Fatal(err)
+		}
+		waiting := s.receive(t, ctx, s.keys.Requests())
+		// The rubbish rings the bell of the one who waits, too.
+		rejection := s.rejectOrder(library.Return)(s.receive(t, ctx, s.keys.Returns(), []any{"id", order.ID, "bell", client.bell})[0], "rubbish")
+		if err := rdb.HSet(ctx, s.keys.receipts(), rejection.Request, rejection.Receipt).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if err := rdb.Publish(ctx, rejection.Bell, rejection.Receipt).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Lend(ctx, waiting); err != nil {
+			t.Fatal(err)
+		}
+		if receipt := <-receipts; receipt == nil || receipt.Outcome != library.Granted {
+			t.Errorf("Do = %+v, want it granted", receipt)
+		}
+	})
+}
+
 func TestADeliveryThatNobodyWaitsForGoesBackOrIsRejected(t *testing.T) {
 	each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := deadline(t)

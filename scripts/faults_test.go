@@ -165,6 +165,16 @@ var examples = map[string]example{
 		call:  deliver([]parcel{{"r1", "geb"}, {"r2", "geb"}}),
 		start: state{"deliveries": given(1), "front": setOf("geb")},
 	},
+	"lend: a void receipt": {
+		call:  lend(5, by("ann", "r1", "geb")),
+		start: state{"requests": given(1), "receipts": hash{"r1": rubbish("r1")}, "older": hash{"r1": rubbish("r1"), "r9": "an older one"}},
+		emits: 1,
+	},
+	"return: a void receipt": {
+		call:  takeBack(1, by("ann", "r1", "geb")),
+		start: state{"returns": given(1), "receipts": hash{"r1": rubbish("r1")}, "older": hash{"r9": "an older one"}},
+		emits: 1,
+	},
 	"lend: it stood alone": {
 		call:  lend(5, by("ann", "r1", "geb")),
 		start: state{"requests": given(1)},

@@ -69,7 +69,7 @@ local asking = tonumber(ARGV[11])
 local fault = fenced(instance, token)
 if fault then return fault end
 local ids, requested, users, slips, books, rung = read_orders(12, entries, asking)
-local standing, full = find_receipts(requests, group, receipts, older, page, requested)
+local standing, pages = find_receipts(requests, group, receipts, older, page, requested, slips)
 need('HSET', loans, '', '') need('SREM', front, '') need('PUBLISH', bells, '')
 need_done(requests, group)
 local cards = { unpack(KEYS, 11) }
@@ -139,7 +139,7 @@ if #sent > 0 then -- a key of the wrong type must fault before the first write
 end
 
 -- Write.
-record(decided, answers, events, log_max, name, receipts, older, page, full, receipt_ms)
+record(decided, answers, events, log_max, name, pages, receipt_ms)
 if loaned > 0 then call('HSET', loans, unpack(lent)) end
 if #taken > 0 then call('SREM', front, unpack(taken)) end
 local at = 1

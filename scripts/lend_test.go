@@ -160,6 +160,28 @@ func TestLendingDecidesEachRequestAsIfItCameAlone(t *testing.T) {
 			end:    state{"receipts": hash{"r0": "another"}, "older": hash{"r1": "the receipt"}, "front": setOf("geb")},
 		}},
 		{decision: decision{
+			name:   "a request that was itself rejected is a repeat",
+			start:  state{"receipts": hash{"r1": slip("request", geb) + rejectedEnd}, "front": setOf("geb")},
+			orders: []order{geb.rung("b1")},
+			want:   []string{"repeat"},
+			rings:  []string{"bell:b1 " + slip("request", geb) + rejectedEnd},
+			end:    state{"receipts": hash{"r1": slip("request", geb) + rejectedEnd}, "front": setOf("geb")},
+		}},
+		{decision: decision{
+			name: "rubbish and other orders that were rejected with the ids of requests do not void them",
+			start: state{
+				"receipts": hash{"r1": rubbish("r1"), "r9": rubbish("r9")}, "older": hash{"r2": slip("return", by("ann", "r2", "emma")) + rejectedEnd, "r8": "an older one"},
+				"front": setOf("geb", "emma"),
+			},
+			orders: []order{geb.rung("b1"), by("ann", "r2", "emma"), geb},
+			want:   []string{"granted front", "granted front", "repeat"},
+			rings:  []string{"bell:b1 " + receipt("request", geb, "granted front")},
+			end: state{
+				"receipts": hash{"r9": rubbish("r9")}, "older": hash{"r8": "an older one"},
+				"loans": hash{"geb": "ann", "emma": "ann"}, "card:ann": hash{"geb": "DUE0028", "emma": "DUE0028"},
+			},
+		}},
+		{decision: decision{
 			name:   "a repeat in a batch leaves the others to be decided",
 			start:  state{"receipts": hash{"r1": "the receipt"}, "older": hash{"r3": "an older one"}, "front": setOf("geb")},
 			orders: []order{by("ann", "r1", "geb", "alice"), by("bob", "r2", "emma"), by("ann", "r3", "geb"), by("cy", "r4", "geb")},
@@ -504,4 +526,12 @@ func TestALoanIsDueItsDaysAfterTheServersClock(t *testing.T) {
 			}
 		}
 	})
+}
+
+// rejectedEnd is how the receipt of an order ends that was set aside; it begins with the slip.
+const rejectedEnd = `,"outcome":"rejected","reason":"it was delivered too often","results":[]}`
+
+// rubbish is the receipt of an entry with an id that could not be understood.
+func rubbish(id string) string {
+	return fmt.Sprintf(`{"id":%s,"action":"return","user":"","books":[],"outcome":"rejected","reason":"it has no books","results":[]}`, quoted(id))
 }

@@ -77,7 +77,7 @@ local asking = tonumber(ARGV[12])
 local fault = fenced(instance, token)
 if fault then return fault end
 local ids, requested, users, slips, books, rung = read_orders(13, entries, asking)
-local standing, full = find_receipts(returns, group, receipts, older, page, requested)
+local standing, pages = find_receipts(returns, group, receipts, older, page, requested, slips)
 need('HDEL', loans, '') need('SADD', front, '') need('PUBLISH', bells, '')
 need('HSET', demand, '', '') need('HLEN', demand) need('UNLINK', faded) need('RENAME', demand, faded) need('SET', clock, '')
 need_done(returns, group)
@@ -136,7 +136,7 @@ if #leave > 0 then
 end
 
 -- Write.
-record(decided, answers, events, log_max, name, receipts, older, page, full, receipt_ms)
+record(decided, answers, events, log_max, name, pages, receipt_ms)
 if #brought > 0 then
   call('HDEL', loans, unpack(brought))
   local at = 1

@@ -2,7 +2,7 @@
 -- and its receipt is kept. What an order is decided to be, the script says.
 --
 -- read_orders    the batch, in columns
--- find_receipts  the receipts that stand already, and whether their page is full
+-- find_receipts  the receipts that stand already, and the pages they stand on
 -- ending         the end of a receipt
 -- record         writes the log and the receipts
 -- ring           tells the clients that wait
@@ -21,8 +21,10 @@ local function read_orders(first, entries, asking)
 end
 
 -- find_receipts looks on this page and on the one before. A page is full when its time is
--- up; then record turns it.
-local function find_receipts(inbox, group, receipts, older, page, requested)
+-- up; then record turns it. A receipt that says rejected stands only for the order that it
+-- begins with: else anybody could void an order by sending rubbish with its id. For any
+-- other order it is void, and record deletes it.
+local function find_receipts(inbox, group, receipts, older, page, requested, slips)
   -- A group that is gone must fault before the first write: asked for no entries,
   -- XPENDING still looks for it.
   call('XPENDING', inbox, group, '-', '+', '0')
@@ -30,10 +32,17 @@ local function find_receipts(inbox, group, receipts, older, page, requested)
   if call('EXISTS', older) == 1 then
     for n, text in ipairs(call('HMGET', older, unpack(requested))) do standing[n] = standing[n] or text end
   end
+  local void = {}
+  for n, text in ipairs(standing) do
+    if text and string.find(text, '"outcome":"rejected"', 1, true) and string.sub(text, 1, #slips[n]) ~= slips[n] then
+      standing[n], void[#void + 1] = false, requested[n]
+    end
+  end
   local full = call('EXISTS', page) == 0
   need('HSET', receipts, '', '') need('PEXPIRE', receipts, '0')
+  if #void > 0 then need('HDEL', receipts, '') need('HDEL', older, '') end
   if full then need('UNLINK', older) need('EXISTS', receipts) need('RENAME', receipts, older) need('SET', page, '') end
-  return standing, full
+  return standing, { receipts = receipts, older = older, page = page, full = full, void = void }
 end
 
 local function ending(reply, due_ms)
@@ -44,8 +53,9 @@ end
 
 -- record must be the script's first write, and the log its first command: a full server
 -- refuses a script's first write and no later one.
-local function record(decided, answers, events, log_max, name, receipts, older, page, full, receipt_ms)
+local function record(decided, answers, events, log_max, name, pages, receipt_ms)
   if #decided == 0 then return end
+  local receipts, older = pages.receipts, pages.older
   local texts, fields = {}, {}
   for n, request in ipairs(decided) do
     local text = answers[request]
@@ -54,12 +64,16 @@ local function record(decided, answers, events, log_max, name, receipts, older, 
   for _, text in ipairs(lists(texts, 16)) do
     call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'decided', 'by', name, 'receipts', text)
   end
+  if #pages.void > 0 then
+    call('HDEL', receipts, unpack(pages.void))
+    call('HDEL', older, unpack(pages.void))
+  end
   -- The full page becomes the older page, and the one before it is forgotten, which Redis
   -- does in the background.
-  if full then
+  if pages.full then
     call('UNLINK', older)
     if call('EXISTS', receipts) == 1 then call('RENAME', receipts, older) end
-    call('SET', page, name, 'PX', receipt_ms)
+    call('SET', pages.page, name, 'PX', receipt_ms)
   end
   call('HSET', receipts, unpack(fields))
   -- If nobody decides anything any more, nobody turns the page, so it also expires.
