@@ -34,7 +34,9 @@ const (
 	strayIdle = time.Second
 	// stopGrace is how long after a stop a batch in hand may be finished, where Redis is
 	// away or the way to the shelves is long.
-	stopGrace = 5 * time.Second
+	stopGrace = 3 * time.Second
+	// readPatience is how long the answer to a read may take beyond readBlock.
+	readPatience = 2 * time.Second
 )
 
 // An Inbox is a stream, and the service that reads it.
@@ -205,7 +207,9 @@ func (c *consumer) read(ctx context.Context) ([]Entry, error) {
 	token := c.Instance.Token()
 	// A stop must not cut this call short: its entries are ours once Redis has
 	// given them out.
-	streams, err := c.Redis.XReadGroup(context.WithoutCancel(ctx), &redis.XReadGroupArgs{
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readBlock+readPatience)
+	defer cancel()
+	streams, err := c.Redis.XReadGroup(ctx, &redis.XReadGroupArgs{
 		Group: c.Service, Consumer: c.Instance.Name(), Streams: []string{c.Stream, ">"}, Count: c.Batch, Block: readBlock,
 	}).Result()
 	if err != nil || len(streams) == 0 {

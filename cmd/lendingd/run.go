@@ -129,7 +129,7 @@ func (r *runner) run(ctx context.Context, c *urfave.Context, name string) error 
 		return err
 	})
 	if err != nil {
-		return r.explain("reach Redis", err)
+		return r.explain(ctx, "reach Redis", err)
 	}
 	warnOfServer(r.Log, server)
 	token, since := rand.Text(), time.Now()
@@ -144,14 +144,14 @@ func (r *runner) run(ctx context.Context, c *urfave.Context, name string) error 
 		return fmt.Errorf("%sinstance %q: %w; choose another name, or take this one over: lendingd --force %s", r.which(), name, err, name)
 	}
 	if err != nil {
-		return r.explain("take the name "+name, err)
+		return r.explain(ctx, "take the name "+name, err)
 	}
 	defer r.leave()
 
 	var inboxes []worker.Inbox
 	for _, service := range r.build(c) {
 		if err := r.insist(ctx, func() error { return service.Prepare(ctx) }); err != nil {
-			return r.explain("prepare the streams", err)
+			return r.explain(ctx, "prepare the streams", err)
 		}
 		inboxes = append(inboxes, service.Inboxes()...)
 	}
@@ -170,7 +170,7 @@ func (r *runner) run(ctx context.Context, c *urfave.Context, name string) error 
 		group.Go(func() error { return worker.Run(groupCtx, r.configOf(inbox.Service), inbox) })
 	}
 	if err := group.Wait(); err != nil {
-		return r.explain("serve as "+name, err)
+		return r.explain(ctx, "serve as "+name, err)
 	}
 	r.Log.Info("stopped", "instance", name)
 	return nil
@@ -181,9 +181,9 @@ func (r *runner) insist(ctx context.Context, step func() error) error {
 	return r.Outage.Retry(ctx, "start", redisconn.Passes, step)
 }
 
-// explain names what was tried. Being told to stop is no error.
-func (r *runner) explain(tried string, err error) error {
-	if errors.Is(err, context.Canceled) {
+// explain names what was tried. What a stop cut short is no error.
+func (r *runner) explain(ctx context.Context, tried string, err error) error {
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, redis.ErrClosed) || redisconn.Passes(err)) {
 		return nil
 	}
 	return fmt.Errorf("%s%s on %s: %w", r.which(), tried, redisconn.Where(r.Redis), err)
@@ -197,9 +197,12 @@ func (r *runner) which() string {
 	return "library " + r.Keys.Library + ": "
 }
 
+// leavePatience is how long a worker that stops waits for Redis when it leaves.
+const leavePatience = time.Second
+
 // leave gives the name up and leaves the groups, as far as Redis answers.
 func (r *runner) leave() {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), leavePatience)
 	defer cancel()
 	if err := r.Instance.Release(ctx); err != nil {
 		r.Log.Warn("the name is not released; it will be free when its lock ends", "error", library.Plain(err.Error()))

@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"example.com/library/library"
 	"example.com/library/redisconn"
@@ -140,9 +142,20 @@ func connect(c *cli.Context, names []string, role string) ([]Connection, error) 
 		if err != nil {
 			return nil, err
 		}
+		hangUp(c.Context, rdb)
 		connections = append(connections, Connection{rdb, library.Keys{Library: name}})
 	}
 	return connections, nil
+}
+
+// stopPatience is how long a program that was told to stop waits for Redis in all.
+const stopPatience = 4 * time.Second
+
+// hangUp closes a client when its program was told to stop and should have finished.
+// Whatever the client still waits for then ends, whichever command it is and however
+// long that may take.
+func hangUp(ctx context.Context, rdb redis.UniversalClient) {
+	context.AfterFunc(ctx, func() { time.AfterFunc(stopPatience, func() { _ = rdb.Close() }) })
 }
 
 // credentials are the user and the password that the flags say; each is empty where
