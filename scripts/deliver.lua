@@ -60,6 +60,7 @@ local orders = call('HMGET', fetching, unpack(books))
 
 -- Decide. came has what an earlier book of this batch has changed.
 local came, delivered, refused, rings, replies = {}, {}, {}, {}, {}
+local arrived = 0 -- counted, since the length of a table takes a search
 for i = 1, #books do
   local request, book, holder = requested[i], books[i], holders[i]
   local order = not came[book] and orders[i]
@@ -68,7 +69,8 @@ for i = 1, #books do
   elseif order and string.sub(order, 1, #request + 1) == request .. ' ' then
     words[i] = 'delivered'
     came[book] = true
-    delivered[#delivered + 1] = i
+    arrived = arrived + 1
+    delivered[arrived] = i
     local bell = string.sub(order, #request + 2)
     if bell ~= '' then
       rings[#rings + 1] = bell
@@ -94,7 +96,7 @@ for n, text in ipairs(arrays(refused, last, books, requested, holders)) do
   call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'sent_back', 'by', name, 'orders', text)
   call('XADD', stores, '*', 'books', unwanted[n])
 end
-if #delivered > 0 then call('HDEL', fetching, unpack(pick(books, delivered))) end
+if arrived > 0 then call('HDEL', fetching, unpack(pick(books, delivered))) end
 for _, i in ipairs(apart) do call('XADD', deliveries, '*', 'orders', '[' .. line(books[i], requested[i]) .. ']') end
 for i = 1, #rings, 2 do call('PUBLISH', bells .. rings[i], rings[i + 1]) end
 done(deliveries, group, finished)

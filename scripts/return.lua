@@ -79,7 +79,7 @@ if fault then return fault end
 local ids, requested, users, slips, books, rung = read_orders(13, entries, asking)
 local standing, pages = find_receipts(returns, group, receipts, older, page, requested, slips)
 need('HDEL', loans, '') need('SADD', front, '') need('PUBLISH', bells, '')
-need('HSET', demand, '', '') need('HLEN', demand) need('UNLINK', faded) need('RENAME', demand, faded) need('SET', clock, '')
+need('HSET', demand, '', '') need('SET', clock, '')
 need_done(returns, group)
 local cards = { unpack(KEYS, 14) }
 for n = 1, entries do
@@ -122,18 +122,17 @@ for n = 1, entries do
   end
   first = last + 1
 end
-local noted, leave, left_front, stay = {}, {}, {}, {}
+local noted, leave, left_front, stay, crowded = {}, {}, {}, {}, false
 if #brought > 0 then
   local demand_of = {}
   look(demand_of, brought, demand, faded)
   noted, time = weigh(demand_of, brought, time, demand_half)
+  crowded = call('HLEN', demand) + #noted / 2 > demand_max
   leave, left_front, stay = choose(demand_of, brought, front, in_front + #brought - front_max, demand, faded)
 end
+if crowded then need('UNLINK', faded) need('RENAME', demand, faded) end
 if #left_front > 0 then need('SREM', front, '') end
-if #leave > 0 then
-  need('XADD', stores, '*', '', '')
-  call('XLEN', stores)
-end
+if #leave > 0 then need('XADD', stores, '*', '', '') call('XLEN', stores) end
 
 -- Write.
 record(decided, answers, events, log_max, name, pages, receipt_ms)
@@ -147,7 +146,7 @@ if #brought > 0 then
   end
   if #stay > 0 then call('SADD', front, unpack(stay)) end
   call('HSET', demand, unpack(noted))
-  if call('HLEN', demand) > demand_max then
+  if crowded then
     call('UNLINK', faded)
     call('RENAME', demand, faded)
   end

@@ -13,14 +13,14 @@
 -- for each book: if two, its request, and its name. last is each entry's last book.
 local function read_parcels(first, head, width)
   local ids, texts, last, requested, books = {}, {}, {}, {}, {}
-  local entries, total, arg, args = 0, 0, first, #ARGV
-  while arg <= args do
+  local args, entries, total, arg = ARGV, 0, 0, first -- a local is found sooner than a global
+  while args[arg] do
     entries = entries + 1
-    ids[entries], texts[entries] = ARGV[arg], ARGV[arg + 2]
-    local after = arg + head + width * ARGV[arg + 1]
+    ids[entries], texts[entries] = args[arg], args[arg + 2]
+    local after = arg + head + width * tonumber(args[arg + 1])
     for i = arg + head, after - 1, width do
       total = total + 1
-      requested[total], books[total] = ARGV[i], ARGV[i + width - 1]
+      requested[total], books[total] = args[i], args[i + width - 1]
     end
     arg, last[entries] = after, total
   end
