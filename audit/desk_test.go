@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.com/library/audit"
+	"example.com/library/internal/patience"
 	"example.com/library/lending"
 	"example.com/library/library"
 	"example.com/library/redisconn"
@@ -26,12 +27,8 @@ var names = library.Keys{Library: "main"}
 // key is a key of the library main.
 func key(suffix string) string { return names.Key(suffix) }
 
-func deadline(t *testing.T) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	t.Cleanup(cancel)
-	return ctx
-}
+// deadline returns a context for the calls of one test.
+var deadline = patience.Deadline
 
 // A desk is a library whose real services take one step at a time, so that a test
 // can stop between any two.

@@ -75,17 +75,30 @@ func stories(t *testing.T, leftOut ...string) []string {
 // prepares one for a story, and says how to reach it.
 func tell(t *testing.T, server string, files []string, serve func(*story, *testscript.Env) redisconn.Options) {
 	t.Helper()
-	testscript.Run(t, testscript.Params{
-		Files: files,
-		Setup: func(env *testscript.Env) error {
-			return begin(env, server == "embedded", serve)
-		},
-		Condition:          func(condition string) (bool, error) { return condition == server, nil },
-		Cmds:               commands,
-		RequireUniqueNames: true,
-		Deadline:           time.Now().Add(3 * time.Minute), // for a program that should have ended by itself
-	})
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			t.Parallel()
+			testscript.RunT(alone{t}, testscript.Params{
+				Files: []string{file},
+				Setup: func(env *testscript.Env) error {
+					return begin(env, server == "embedded", serve)
+				},
+				Condition:          func(condition string) (bool, error) { return condition == server, nil },
+				Cmds:               commands,
+				RequireUniqueNames: true,
+				Deadline:           time.Now().Add(2 * programtest.Patience), // for a program that should have ended by itself
+			})
+		})
+	}
 }
+
+// alone runs a story as the test that it is given. A deadline of testscript's counts from
+// before the stories wait for their turn, and is one for all of them.
+type alone struct{ *testing.T }
+
+func (t alone) Run(_ string, story func(testscript.T)) { story(t) }
+func (alone) Parallel()                                {}
+func (alone) Verbose() bool                            { return testing.Verbose() }
 
 // A story is what its commands share.
 type story struct {
@@ -113,7 +126,7 @@ func begin(env *testscript.Env, embedded bool, serve func(*story, *testscript.En
 	if options.Cluster {
 		s.env = append(s.env, "LENDING_CLUSTER=true")
 	}
-	env.Vars = append(append(env.Vars, s.env...), "LENDING_TIMEOUT=20s",
+	env.Vars = append(append(env.Vars, s.env...), "LENDING_TIMEOUT="+programtest.Patience.String(),
 		"ESC=\x1b", "INVALID=\xff", "C1=\u009b", "COMBINING_ACUTE=\u0301", "HANGUL_FILLER=\u3164", "NO_BREAK_SPACE=\u00a0", "LONG="+strings.Repeat("b", library.NameBytesMax))
 	env.Values["story"] = s
 	return nil
@@ -191,6 +204,16 @@ var commands = map[string]command{
 		if got, want := strconv.Itoa(run(ts, args[1:])), args[0]; got != want {
 			ts.Fatalf("exit code %s, want %s", got, want)
 		}
+	}),
+
+	// givesup REGEXP PROGRAM ARGS…: run a program whose --timeout is short. It ends with exit
+	// code 5, and what it prints matches. It is repeated until it does: on a busy machine its
+	// time may be over before it has come as far as the story wants.
+	"givesup": storyN(2, func(ts *testscript.TestScript, s *story, args []string) {
+		repeat(ts, args[0], func() (string, bool) {
+			code := run(ts, args[1:])
+			return ts.ReadFile("stdout") + ts.ReadFile("stderr"), code == 5
+		})
 	}),
 
 	// redis COMMAND ARGS…: send a command to the server; its reply is on stdout, a value a line.
@@ -325,23 +348,29 @@ func shown(reply any) string {
 }
 
 func eventually(ts *testscript.TestScript, s *story, args []string) {
-	want, err := regexp.Compile("(?m)" + args[0])
+	output := repeat(ts, args[0], func() (string, bool) {
+		if args[1] == "redis" {
+			reply, err := s.ask(args[2:])
+			return reply, err == nil
+		}
+		code := run(ts, args[1:])
+		return ts.ReadFile("stdout"), code == 0
+	})
+	fmt.Fprint(ts.Stdout(), output)
+}
+
+// repeat repeats something until it ends as it should and its output matches, and returns
+// the output.
+func repeat(ts *testscript.TestScript, pattern string, try func() (output string, ended bool)) string {
+	want, err := regexp.Compile("(?m)" + pattern)
 	ts.Check(err)
 	for deadline := time.Now().Add(programtest.Patience); ; time.Sleep(50 * time.Millisecond) {
-		output, succeeded := "", false
-		if args[1] == "redis" {
-			output, err = s.ask(args[2:])
-			succeeded = err == nil
-		} else {
-			succeeded = run(ts, args[1:]) == 0
-			output = ts.ReadFile("stdout")
-		}
-		if succeeded && want.MatchString(output) {
-			fmt.Fprint(ts.Stdout(), output)
-			return
+		output, ended := try()
+		if ended && want.MatchString(output) {
+			return output
 		}
 		if time.Now().After(deadline) {
-			ts.Fatalf("%q did not come within %s; last:\n%s", args[0], programtest.Patience, output)
+			ts.Fatalf("%q did not come within %s; last:\n%s", pattern, programtest.Patience, output)
 		}
 	}
 }

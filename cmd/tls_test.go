@@ -106,7 +106,7 @@ func TestBothProgramsSpeakTLS(t *testing.T) {
 	port := startTLS(t, ours, certificate, key)
 	mine, myKey := ours.issue(time.Now().Add(time.Hour))
 
-	env := []string{"LENDING_TIMEOUT=15s", "LENDING_SSL_CA=" + ours.file, "LENDING_SSL_CERT=" + mine, "LENDING_SSL_KEY=" + myKey}
+	env := []string{"LENDING_TIMEOUT=1m", "LENDING_SSL_CA=" + ours.file, "LENDING_SSL_CERT=" + mine, "LENDING_SSL_KEY=" + myKey}
 	worker := programtest.Start(t, env, "lendingd", "-a", fmt.Sprintf("rediss://localhost:%d", port), "worker1")
 	if err := worker.Await(fmt.Sprintf("serving .* redis=rediss://localhost:%d", port)); err != nil {
 		t.Fatal(err)
@@ -152,7 +152,7 @@ func TestWhoIsNotBelievedIsToldSo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			env := []string{fmt.Sprintf("LENDING_ADDRESS=rediss://%s:%d", test.host, test.port),
-				"LENDING_SSL_CA=" + test.ca, "LENDING_SSL_CERT=" + test.cert, "LENDING_SSL_KEY=" + test.key, "LENDING_TIMEOUT=15s"}
+				"LENDING_SSL_CA=" + test.ca, "LENDING_SSL_CERT=" + test.cert, "LENDING_SSL_KEY=" + test.key, "LENDING_TIMEOUT=1m"}
 			for _, line := range []string{"getbooks request user1 geb", "getbooks card user1", "getbooks watch", "lendingd worker1", "lendingd status", "lendingd rejected"} {
 				words := strings.Fields(line)
 				program := programtest.Start(t, env, words[0], words[1:]...)
@@ -224,7 +224,7 @@ func TestAClusterSpeaksTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	mine, myKey := ours.issue(time.Now().Add(time.Hour))
-	env := []string{"LENDING_TIMEOUT=15s", "LENDING_CLUSTER=true", "LENDING_ADDRESS=" + address,
+	env := []string{"LENDING_TIMEOUT=1m", "LENDING_CLUSTER=true", "LENDING_ADDRESS=" + address,
 		"LENDING_SSL=true", "LENDING_SSL_CA=" + ours.file, "LENDING_SSL_CERT=" + mine, "LENDING_SSL_KEY=" + myKey}
 	for i := range 2 {
 		name := ""

@@ -122,7 +122,7 @@ func TestTheRulesCanBeSentByRedisCli(t *testing.T) {
 		}
 	}
 
-	env := []string{"LENDING_ADDRESS=" + server.URL(), "LENDING_TIMEOUT=15s"}
+	env := []string{"LENDING_ADDRESS=" + server.URL(), "LENDING_TIMEOUT=1m"}
 	get(t, env, 1, "card", "user1") // the user default is off
 	env = append(env, "LENDING_PASSWORD_DIR="+passwords)
 	worker := programtest.Start(t, env, "lendingd", "worker1")
@@ -136,7 +136,7 @@ func TestTheRulesCanBeSentByRedisCli(t *testing.T) {
 	// passwords, which stay.
 	send(rules(t, "--password-dir", passwords, "--library", "main,north"))
 	get(t, env, 0, "request", "user1", "dune", "--library", "main")
-	get(t, env, 5, "request", "user1", "dune", "--library", "north", "--timeout", "1s")
+	get(t, env, 5, "request", "user1", "dune", "--library", "north", "--timeout", "3s")
 	send(rules(t, "--library", "main"))
 	get(t, env, 0, "return", "user1", "geb")
 	get(t, env, 1, "request", "user1", "dune", "--library", "north")
@@ -206,7 +206,7 @@ func TestAMissingPermissionIsNamed(t *testing.T) {
 			`user "shelving" may not XADD {main}:lending:deliveries (fetch.lua): `},
 	} {
 		name := "lacks-" + test.user
-		worker := programtest.Start(t, env, "lendingd", "--lock-ttl", "1s", name)
+		worker := programtest.Start(t, env, "lendingd", name)
 		if err := worker.Await("serving"); err != nil {
 			t.Fatal(err)
 		}
@@ -252,7 +252,7 @@ func TestAClusterHasAUserForEachProgram(t *testing.T) {
 		}
 		operators = append(operators, rdb)
 	}
-	env := []string{"LENDING_ADDRESS=" + c.Addresses()[0], "LENDING_CLUSTER=true", "LENDING_PASSWORD_DIR=" + passwords, "LENDING_TIMEOUT=15s"}
+	env := []string{"LENDING_ADDRESS=" + c.Addresses()[0], "LENDING_CLUSTER=true", "LENDING_PASSWORD_DIR=" + passwords, "LENDING_TIMEOUT=1m"}
 	worker := programtest.Start(t, append(slices.Clip(env), "LENDING_LIBRARY="+strings.Join(names[:], ",")), "lendingd", "worker1")
 	for _, name := range names {
 		if err := worker.Await("serving library=" + name); err != nil {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/library/internal/patience"
 	"example.com/library/internal/redistest"
 	"example.com/library/library"
 	"example.com/library/redisconn"
@@ -15,18 +16,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// within is the deadline of what must happen.
-const within = 20 * time.Second
-
 var names = library.Keys{Library: "main"}
 
 // deadline returns a context for the calls of one test.
-func deadline(t *testing.T) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), within)
-	t.Cleanup(cancel)
-	return ctx
-}
+var deadline = patience.Deadline
 
 // own makes another client of the server of rdb.
 func own(t *testing.T, rdb *redis.Client) redis.UniversalClient {
@@ -120,7 +113,7 @@ func TestFollowCarriesOnAfterTheServerWasAway(t *testing.T) {
 	watching, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- Follow(watching, own(t, rdb), names, time.Now().Add(-within), func(event *Event) error {
+		ended <- Follow(watching, own(t, rdb), names, time.Now().Add(-patience.Long), func(event *Event) error {
 			seen <- event.Event
 			return nil
 		})

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"example.com/library/events"
+	"example.com/library/internal/patience"
 	"example.com/library/internal/redistest"
 	"example.com/library/library"
 	"example.com/library/redisconn"
@@ -25,9 +26,6 @@ import (
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 )
-
-// within is the deadline of what must happen.
-const within = 30 * time.Second
 
 // names are the keys of the library that all tests use, each on its own server.
 var names = library.Keys{Library: "main"}
@@ -47,12 +45,7 @@ func TestMain(m *testing.M) {
 }
 
 // deadline returns a context for the calls of one test.
-func deadline(t testing.TB) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), within)
-	t.Cleanup(cancel)
-	return ctx
-}
+var deadline = patience.Deadline
 
 // each runs f on both servers, beside other tests.
 func each(t *testing.T, f func(t *testing.T, rdb *redis.Client)) {
@@ -137,7 +130,7 @@ func (b *branch) open(t testing.TB, rdb redis.UniversalClient) *branch {
 	ctx, cancel := context.WithCancel(context.Background())
 	var err error
 	config.Instance, err = worker.Take(ctx, own, worker.LockConfig{
-		Keys: names, Name: b.name, TTL: 10 * time.Second, Services: b.services, Log: logger,
+		Keys: names, Name: b.name, TTL: 10 * time.Minute, Services: b.services, Log: logger,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -192,7 +185,7 @@ func (b *branch) close(t testing.TB) {
 		if err != nil {
 			t.Errorf("%s ended with %v", b.name, err)
 		}
-	case <-time.After(within):
+	case <-time.After(patience.Long):
 		t.Errorf("%s does not end", b.name)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/library/events"
+	"example.com/library/internal/patience"
 	"example.com/library/internal/redistest"
 	"example.com/library/library"
 	"example.com/library/redisconn"
@@ -439,7 +440,7 @@ func wantPages(t *testing.T, ctx context.Context, rdb *redis.Client) int64 {
 	t.Helper()
 	k := keys{names}
 	for key, most := range map[string]time.Duration{k.page(): time.Hour, k.receipts(): 3 * time.Hour} {
-		if left := rdb.PTTL(ctx, key).Val(); left > most || left < most-2*within {
+		if left := rdb.PTTL(ctx, key).Val(); left > most || left < most-2*patience.Long {
 			t.Errorf("%s lives for %v, want about %v", key, left, most)
 		}
 	}
@@ -653,7 +654,7 @@ func TestACardTellsWhatAUserHoldsAndHowMuchMore(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, loan := range card.Loans {
-			if loan.Due.Sub(loan.Since) != 28*24*time.Hour || loan.Since.Before(now.Add(-2*time.Second)) || loan.Since.After(now.Add(within)) {
+			if loan.Due.Sub(loan.Since) != 28*24*time.Hour || loan.Since.Before(now.Add(-2*time.Second)) || loan.Since.After(now.Add(patience.Long)) {
 				t.Errorf("%s is lent since %v and due %v, want since about %v for 28 days", loan.Book, loan.Since, loan.Due, now)
 			}
 		}
@@ -1259,7 +1260,7 @@ func TestTheLogTellsEachEventOnceInOrder(t *testing.T) {
 			t.Helper()
 			select {
 			case got := <-seen:
-				if got.ID == "" || time.Since(got.Time).Abs() > within {
+				if got.ID == "" || time.Since(got.Time).Abs() > patience.Long {
 					t.Errorf("the event has id %q and time %v", got.ID, got.Time)
 				}
 				if diff := cmp.Diff(&want, got, cmpopts.IgnoreFields(events.Event{}, "ID", "Time")); diff != "" {
@@ -1286,7 +1287,7 @@ func TestTheLogTellsEachEventOnceInOrder(t *testing.T) {
 
 		var all []string
 		enough := errors.New("enough")
-		err = events.Follow(ctx, watcher.rdb, names, time.Now().Add(-within), func(event *events.Event) error {
+		err = events.Follow(ctx, watcher.rdb, names, time.Now().Add(-patience.Long), func(event *events.Event) error {
 			if all = append(all, event.Event); len(all) == 9 {
 				return enough
 			}
@@ -1304,7 +1305,7 @@ func TestTheLogTellsEachDecisionOfAnEntry(t *testing.T) {
 	each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := deadline(t)
 		client := newClient(t, rdb)
-		begin := time.Now().Add(-within)
+		begin := time.Now().Add(-patience.Long)
 		orders := []Order{
 			newOrder(t, library.Request, "ann", "geb", `a "b" \`), newOrder(t, library.Request, "bob", "geb"), newOrder(t, library.Request, `"eve"`, "geb", "dune"),
 		}

@@ -74,7 +74,7 @@ func ExampleClient() {
 func serve(ctx context.Context, rdb redis.UniversalClient, name string) (stop func()) {
 	logger := log.New(io.Discard)
 	keys := library.Keys{Library: "main"}
-	holder, err := worker.Take(ctx, rdb, worker.LockConfig{Keys: keys, Name: name, TTL: 10 * time.Second, Log: logger})
+	holder, err := worker.Take(ctx, rdb, worker.LockConfig{Keys: keys, Name: name, TTL: 10 * time.Minute, Log: logger})
 	check(err)
 	config := worker.Config{
 		Redis: rdb, Keys: keys, Instance: holder, Outage: redisconn.NewOutage(logger), Log: logger,

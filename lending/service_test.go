@@ -25,7 +25,7 @@ import (
 func newService(t *testing.T, ctx context.Context, rdb *redis.Client, logs *bytes.Buffer) *Service {
 	t.Helper()
 	logger := log.New(logs)
-	i, err := worker.Take(ctx, rdb, worker.LockConfig{Keys: names, Name: "worker1", TTL: 10 * time.Second, Log: logger})
+	i, err := worker.Take(ctx, rdb, worker.LockConfig{Keys: names, Name: "worker1", TTL: 10 * time.Minute, Log: logger})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package redisconn
 
 import (
 	"bufio"
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -12,8 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
+	"example.com/library/internal/patience"
 	"example.com/library/internal/redistest"
 	"example.com/library/library"
 
@@ -22,16 +21,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// within is the deadline of what must happen.
-const within = 20 * time.Second
-
 // deadline returns a context for the calls of one test.
-func deadline(t *testing.T) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), within)
-	t.Cleanup(cancel)
-	return ctx
-}
+var deadline = patience.Deadline
 
 // connect is Connect for options that must be right.
 func connect(t testing.TB, options Options) redis.UniversalClient {

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/library/internal/patience"
 	"example.com/library/internal/redistest"
 	"example.com/library/library"
 	"example.com/library/scripts"
@@ -322,12 +323,12 @@ func TestABlockedCommandThatIsEndedIsOfTheRightKind(t *testing.T) {
 				want Kind
 			}{
 				"XREADGROUP": {func() error {
-					return rdb.XReadGroup(ctx, &redis.XReadGroupArgs{Group: library.Lending, Consumer: "worker1", Streams: []string{"stream", ">"}, Block: within}).Err()
+					return rdb.XReadGroup(ctx, &redis.XReadGroupArgs{Group: library.Lending, Consumer: "worker1", Streams: []string{"stream", ">"}, Block: patience.Long}).Err()
 				}, test.group},
 				"XREAD": {func() error {
-					return rdb.XRead(ctx, &redis.XReadArgs{Streams: []string{"stream", "$"}, Block: within}).Err()
+					return rdb.XRead(ctx, &redis.XReadArgs{Streams: []string{"stream", "$"}, Block: patience.Long}).Err()
 				}, test.read},
-				"WAIT": {func() error { return rdb.Wait(ctx, 1, within).Err() }, test.read},
+				"WAIT": {func() error { return rdb.Wait(ctx, 1, patience.Long).Err() }, test.read},
 			}
 			errs := make(map[string]chan error)
 			for command, it := range commands {

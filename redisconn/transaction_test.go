@@ -1,10 +1,8 @@
 package redisconn
 
 import (
-	"context"
 	"strings"
 	"testing"
-	"time"
 
 	"example.com/library/internal/redistest"
 
@@ -13,8 +11,7 @@ import (
 
 func TestATransactionTellsWhyItWasRefused(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
+	ctx := deadline(t)
 	look := func() error {
 		return Transaction(ctx, rdb, func(pipe redis.Pipeliner) {
 			pipe.HExists(ctx, "key", "field")

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/library/internal/patience"
 	"example.com/library/internal/redistest"
 	"example.com/library/library"
 	"example.com/library/redisconn"
@@ -25,18 +26,13 @@ import (
 var names = library.Keys{Library: "main"}
 
 // deadline returns a context for the calls of one test.
-func deadline(t *testing.T) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	t.Cleanup(cancel)
-	return ctx
-}
+var deadline = patience.Deadline
 
 // newService makes a service of an instance that holds its name.
 func newService(t *testing.T, ctx context.Context, rdb *redis.Client, logs *bytes.Buffer) *Service {
 	t.Helper()
 	logger := log.New(logs)
-	i, err := worker.Take(ctx, rdb, worker.LockConfig{Keys: names, Name: "worker1", TTL: 10 * time.Second, Log: logger})
+	i, err := worker.Take(ctx, rdb, worker.LockConfig{Keys: names, Name: "worker1", TTL: 10 * time.Minute, Log: logger})
 	if err != nil {
 		t.Fatal(err)
 	}

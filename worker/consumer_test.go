@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/library/internal/patience"
 	"example.com/library/internal/redistest"
 	"example.com/library/library"
 	"example.com/library/redisconn"
@@ -22,8 +23,6 @@ import (
 )
 
 const (
-	// within is the deadline of what must happen.
-	within = 20 * time.Second
 	// quiet is how long a test listens for what must not happen.
 	quiet = 50 * time.Millisecond
 
@@ -33,12 +32,7 @@ const (
 var keys = library.Keys{Library: "main"}
 
 // deadline returns a context for the calls of one test.
-func deadline(t testing.TB) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), within)
-	t.Cleanup(cancel)
-	return ctx
-}
+var deadline = patience.Deadline
 
 // each runs f on both servers, beside other tests.
 func each(t *testing.T, f func(t *testing.T, rdb *redis.Client)) {
@@ -114,7 +108,7 @@ func newWorker(t *testing.T, rdb redis.UniversalClient, name string) *worker {
 	t.Cleanup(func() { own.Close() })
 	w := &worker{logs: newJournal(), handled: make(chan []Entry, 1000), swept: make(chan struct{}, 1000), ended: make(chan error, 1)}
 	logger := log.New(w.logs)
-	i, err := Take(deadline(t), own, LockConfig{Keys: keys, Name: name, TTL: 10 * time.Second, Log: logger})
+	i, err := Take(deadline(t), own, LockConfig{Keys: keys, Name: name, TTL: 10 * time.Minute, Log: logger})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -846,7 +840,7 @@ func TestAnInstanceWhoseNameWasTakenEndsAndWritesNothing(t *testing.T) {
 		w.inbox.Handle = w.handleFenced
 		w.run(t)
 		w.sweep(t, ctx, 1)
-		taken, err := Take(ctx, rdb, LockConfig{Keys: keys, Name: "worker1", TTL: 10 * time.Second, Force: true, Log: w.Log})
+		taken, err := Take(ctx, rdb, LockConfig{Keys: keys, Name: "worker1", TTL: 10 * time.Minute, Force: true, Log: w.Log})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -23,7 +23,7 @@ const lockKey = "{main}:instance:worker1"
 
 func lockConfig(logs *journal) LockConfig {
 	return LockConfig{
-		Keys: library.Keys{Library: "main"}, Name: "worker1", TTL: 10 * time.Second,
+		Keys: library.Keys{Library: "main"}, Name: "worker1", TTL: 10 * time.Minute,
 		Services: []string{"lending", "shelving"}, Log: log.New(logs),
 	}
 }
@@ -357,7 +357,7 @@ func TestRunKeepsTheNameUntilItIsToldToStop(t *testing.T) {
 		defer stop()
 		logs := newJournal()
 		config := lockConfig(logs)
-		config.TTL = time.Second
+		config.TTL = 3 * time.Second // so long that even a busy machine refreshes it in time
 		i := take(t, ctx, rdb, config)
 		kept := hear(rdb, i)
 
@@ -400,7 +400,7 @@ func TestRunEndsWhenTheNameIsTaken(t *testing.T) {
 		i := take(t, ctx, rdb, config)
 		ended := make(chan error, 1)
 		go func() { ended <- i.Run(ctx, redisconn.NewOutage(config.Log)) }()
-		config.Force = true
+		config.Force, config.TTL = true, time.Minute
 		take(t, ctx, rdb, config)
 		if err := <-ended; !errors.Is(err, ErrTaken) {
 			t.Errorf("Run = %v, want an error that wraps ErrTaken", err)
@@ -416,7 +416,7 @@ func TestRunOutlastsAServerThatIsAway(t *testing.T) {
 	rdb := server.Client(t)
 	logs := newJournal()
 	config := lockConfig(logs)
-	config.TTL = time.Second
+	config.TTL = 3 * time.Second // so long that even a busy machine refreshes it in time
 	i := take(t, ctx, rdb, config)
 	kept := hear(rdb, i)
 	ended := make(chan error, 1)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/library/internal/patience"
 	"example.com/library/library"
 	"example.com/library/redisconn"
 
@@ -80,7 +81,7 @@ func TestEnsureAllMakesEveryInboxWithItsGroup(t *testing.T) {
 func TestRetireRemovesAnInstanceOnlyIfNothingIsLost(t *testing.T) {
 	each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := deadline(t)
-		i, err := Take(ctx, rdb, LockConfig{Keys: keys, Name: "worker1", TTL: 10 * time.Second, Log: log.New(newJournal())})
+		i, err := Take(ctx, rdb, LockConfig{Keys: keys, Name: "worker1", TTL: 10 * time.Minute, Log: log.New(newJournal())})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -122,7 +123,7 @@ func TestLookTellsHowFarAGroupHasCome(t *testing.T) {
 			if err != nil {
 				t.Errorf("%s: Look = %v", when, err)
 			}
-			if aged := state.Oldest > 0; aged != (want.Unread+want.Pending > 0) || state.Oldest > within {
+			if aged := state.Oldest > 0; aged != (want.Unread+want.Pending > 0) || state.Oldest > patience.Long {
 				t.Errorf("%s: the oldest entry is %v old", when, state.Oldest)
 			}
 			state.Oldest = 0
@@ -185,7 +186,7 @@ func TestLookTellsTheAgeOfTheOldestEntry(t *testing.T) {
 			}
 		}
 		state, err := Look(ctx, rdb, inboxKey, library.Lending)
-		if err != nil || state.Oldest < time.Hour || state.Oldest > time.Hour+within {
+		if err != nil || state.Oldest < time.Hour || state.Oldest > time.Hour+patience.Long {
 			t.Errorf("Look = %+v, %v, want an age of about an hour", state, err)
 		}
 	})

@@ -13,10 +13,12 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"example.com/library/internal/patience"
 )
 
 // Patience is how long a test waits for something that should come soon.
-const Patience = 20 * time.Second
+const Patience = patience.Long
 
 // Main is a TestMain: it runs the tests with lendingd and getbooks on PATH, built
 // with the race detector if the test has it, and with these settings for them in

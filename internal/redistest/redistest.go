@@ -27,14 +27,15 @@ import (
 	"testing"
 	"time"
 
+	"example.com/library/internal/patience"
+
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// startWithin is how long a server may take until it answers. It is far more
-// than a start takes, because it only matters when something is broken.
-const startWithin = 30 * time.Second
+// startWithin is how long a server may take until it answers.
+const startWithin = patience.Long
 
 // A Server is a redis-server process that listens on a Unix socket only, so
 // that no two tests can meet on a port.

@@ -2,7 +2,6 @@ package redistest
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -16,25 +15,20 @@ import (
 	"testing"
 	"time"
 
+	"example.com/library/internal/patience"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 )
 
 const (
-	// within is the deadline of what must happen.
-	within = 20 * time.Second
 	// quiet is how long a test listens for what must not happen. A fault that
 	// is broken shows itself in well under a millisecond.
 	quiet = 50 * time.Millisecond
 )
 
 // deadline returns a context for the calls of one test.
-func deadline(t *testing.T) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), within)
-	t.Cleanup(cancel)
-	return ctx
-}
+var deadline = patience.Deadline
 
 // A wire is a bare connection, for tests that care what is sent and answered
 // when, which a client would hide.
@@ -45,7 +39,7 @@ type wire struct {
 
 func dial(t *testing.T, network, address string) *wire {
 	t.Helper()
-	connection, err := net.DialTimeout(network, address, within)
+	connection, err := net.DialTimeout(network, address, patience.Long)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +49,7 @@ func dial(t *testing.T, network, address string) *wire {
 
 func (w *wire) send(t *testing.T, text string) {
 	t.Helper()
-	w.SetWriteDeadline(time.Now().Add(within))
+	w.SetWriteDeadline(time.Now().Add(patience.Long))
 	if _, err := io.WriteString(w, text); err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +58,7 @@ func (w *wire) send(t *testing.T, text string) {
 // wantLines reads exactly the given lines.
 func (w *wire) wantLines(t *testing.T, want ...string) {
 	t.Helper()
-	w.SetReadDeadline(time.Now().Add(within))
+	w.SetReadDeadline(time.Now().Add(patience.Long))
 	var got []string
 	for range want {
 		line, err := w.reader.ReadString('\n')
@@ -81,7 +75,7 @@ func (w *wire) wantLines(t *testing.T, want ...string) {
 // skipPast reads up to a line.
 func (w *wire) skipPast(t *testing.T, line string) {
 	t.Helper()
-	w.SetReadDeadline(time.Now().Add(within))
+	w.SetReadDeadline(time.Now().Add(patience.Long))
 	for got := ""; got != line; {
 		var err error
 		if got, err = w.reader.ReadString('\n'); err != nil {
@@ -102,7 +96,7 @@ func (w *wire) wantSilence(t *testing.T) {
 // wantEnd reads nothing, because the other side has hung up.
 func (w *wire) wantEnd(t *testing.T) {
 	t.Helper()
-	w.SetReadDeadline(time.Now().Add(within))
+	w.SetReadDeadline(time.Now().Add(patience.Long))
 	first, err := w.reader.ReadByte()
 	if err != io.EOF && !errors.Is(err, syscall.ECONNRESET) {
 		t.Fatalf("read (%q, %v), want the end of the connection", first, err)
