@@ -214,7 +214,7 @@ func TestAWorkerPausedForLongerThanItsLockDoesNoHarm(t *testing.T) {
 	if err := worker.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	if err := worker.Await("lapsed and was taken again"); err != nil {
+	if err := worker.Await("was gone and was taken again"); err != nil {
 		t.Fatal(err)
 	}
 	b.wantCodes([]*programtest.Process{b.ask("request", "user2", "geb")}, map[int]int{0: 1})

@@ -96,11 +96,10 @@ type Instance struct {
 	lock atomic.Pointer[redislock.Lock]
 
 	// asking has room for the one goroutine that asks Redis about the lock, which may
-	// take long; only that one uses kept and next. Token waits for nobody, so that a
+	// take long; only that one uses next. Token waits for nobody, so that a
 	// slow refresh does not hold the reading up.
 	asking chan struct{}
-	kept   time.Time // when the lock was last known to be held
-	next   string    // the token under which a lapsed lock is being taken again
+	next   string // the token under which a lapsed lock is being taken again
 }
 
 // Take takes the name. It returns an error that wraps ErrHeld and names the
@@ -146,11 +145,9 @@ func (i *Instance) Key() string { return i.config.Keys.Instance(i.config.Name) }
 func (i *Instance) Token() string { return i.lock.Load().Token() }
 
 func (i *Instance) obtain(ctx context.Context, token string) error {
-	asked := time.Now()
 	lock, err := redislock.Obtain(ctx, i.rdb, i.Key(), i.config.TTL, &redislock.Options{Token: token, Metadata: i.owner})
 	if err == nil {
 		i.lock.Store(lock)
-		i.kept = asked
 	}
 	return err
 }
@@ -173,11 +170,7 @@ func (i *Instance) holder(ctx context.Context) string {
 func (i *Instance) Keep(ctx context.Context) error {
 	i.asking <- struct{}{}
 	defer func() { <-i.asking }()
-	asked, kept := time.Now(), i.kept
 	err := i.lock.Load().Refresh(ctx, i.config.TTL, nil)
-	if err == nil {
-		i.kept = asked
-	}
 	if !errors.Is(err, redislock.ErrNotObtained) {
 		return err
 	}
@@ -191,11 +184,10 @@ func (i *Instance) Keep(ctx context.Context) error {
 		return err
 	}
 	i.next = ""
-	if time.Since(kept) < i.config.TTL {
-		i.config.Log.Error("the library's data is gone: the instance's lock vanished before its time; it was taken again, and service goes on", "instance", i.config.Name)
-	} else {
-		i.config.Log.Warn("the instance's lock had lapsed and was taken again; what was pending may have been taken over", "instance", i.config.Name)
-	}
+	// Why it was gone cannot be told from here. This process may have been paused; or its
+	// machine slept, and its clock stood still while Redis's went on; or the server lost
+	// its data, and then the reading of an inbox finds that out.
+	i.config.Log.Warn("the instance's lock was gone and was taken again; what was pending may have been taken over", "instance", i.config.Name)
 	return nil
 }
 
