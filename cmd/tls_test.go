@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -166,6 +168,53 @@ func TestWhoIsNotBelievedIsToldSo(t *testing.T) {
 				}
 				if strings.Contains(program.Output(), "trying again") {
 					t.Errorf("%s tried again:\n%s", line, program.Output())
+				}
+			}
+		})
+	}
+}
+
+// Whatever else answers at the address ends the program too, with what to do about it.
+func TestWhatIsNotTheRedisThatWasMeantIsToldSo(t *testing.T) {
+	t.Parallel()
+	ours := newAuthority(t, "ours")
+	certificate, key := ours.issue(time.Now().Add(time.Hour), "localhost")
+	encrypted := startTLS(t, ours, certificate, key)
+	plain := freePort(t)
+	redistest.Start(t, "--bind", "127.0.0.1", "--port", fmt.Sprint(plain))
+	lacking := redistest.Start(t, "--rename-command", "XACK", "", "--rename-command", "HGETALL", "", "--rename-command", "XLEN", "", "--rename-command", "XRANGE", "")
+	web := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(web.Close)
+	everything := []string{"getbooks request user1 geb", "getbooks card user1", "getbooks watch", "lendingd worker1", "lendingd status", "lendingd rejected"}
+	for name, test := range map[string]struct {
+		address string
+		lines   []string
+		want    string
+	}{
+		"TLS, spoken to without":   {fmt.Sprintf("redis://localhost:%d", encrypted), everything, "the server speaks TLS and hung up on a client that does not; say --ssl"},
+		"no TLS, spoken to in TLS": {fmt.Sprintf("rediss://localhost:%d", plain), everything, "the server does not speak TLS; leave --ssl out"},
+		"a web server":             {web.Listener.Addr().String(), everything, `what answers is no Redis, it says "HTTP/1.1 400 Bad Request"; say where Redis is by --address`},
+		// A worker without orders has no use for XACK. When one comes, it must not be set aside.
+		"commands that were renamed": {lacking.URL(), []string{"getbooks request user1 geb --no-wait", "lendingd worker1", "getbooks card user1", "lendingd status", "lendingd rejected"}, "rename-command"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			env := []string{"LENDING_ADDRESS=" + test.address, "LENDING_SSL_CA=", "LENDING_TIMEOUT=15s"}
+			for _, line := range test.lines {
+				words := strings.Fields(line)
+				program := programtest.Start(t, env, words[0], words[1:]...)
+				if strings.HasSuffix(line, "--no-wait") {
+					if code, err := program.Wait(); code != 0 || err != nil {
+						t.Errorf("%s ended with code %d, %v, want 0", line, code, err)
+					}
+					continue
+				}
+				if err := program.Await(`(?m)^` + words[0] + `: .*` + test.want); err != nil {
+					t.Errorf("%s: %v", line, err)
+					continue
+				}
+				if code, err := program.Wait(); code != 1 || err != nil {
+					t.Errorf("%s ended with code %d, %v, want 1", line, code, err)
 				}
 			}
 		})

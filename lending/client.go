@@ -462,11 +462,13 @@ func newLooks() redisconn.Backoff {
 	return looks
 }
 
-// isUnsent reports whether no connection was made, so that nothing was sent.
-// go-redis answers with the context's own error only while it waits for one; a
-// read that runs out of time is a network error.
+// isUnsent reports whether no connection was made, so that nothing was sent, or the
+// server hung up on it for a reason of its own and did nothing. go-redis answers with
+// the context's own error only while it waits for a connection; a read that runs out
+// of time is a network error.
 func isUnsent(err error) bool {
 	var failed *net.OpError
-	return errors.As(err, &failed) && failed.Op == "dial" ||
+	var hangUp *redisconn.HangUpError
+	return errors.As(err, &failed) && failed.Op == "dial" || errors.As(err, &hangUp) && hangUp.Said != "" ||
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }

@@ -27,8 +27,8 @@ func connectCluster(nodes []*redis.Options) (redis.UniversalClient, error) {
 		// Each node is known by a name of its own: the one it is addressed by.
 		options.TLSConfig = first.TLSConfig.Clone()
 		options.TLSConfig.ServerName = ""
-		options.Dialer = dialTLS(options.TLSConfig)
 	}
+	options.Dialer = (&dialer{tls: options.TLSConfig}).dial
 	for _, node := range nodes {
 		switch {
 		case node.Network == "unix":

@@ -106,9 +106,7 @@ func (options Options) server(address string) (*redis.Options, error) {
 	config.MaxRetries = -1
 	config.DialerRetries = 1
 	config.DialTimeout = dialPatience
-	if config.TLSConfig != nil {
-		config.Dialer = dialTLS(config.TLSConfig)
-	}
+	config.Dialer = (&dialer{tls: config.TLSConfig}).dial
 	config.ContextTimeoutEnabled = true
 	config.PoolSize = 64
 	// A user who may do only what is needed may not do these.

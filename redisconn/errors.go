@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 
+	"example.com/library/library"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -23,6 +24,26 @@ var (
 	// in time.
 	ErrUnconfirmed = errors.New("not confirmed by enough replicas")
 )
+
+// A mismatchError says that what answers at an address speaks something else than
+// was expected. Trying again changes nothing.
+type mismatchError struct{ text, remedy string }
+
+func (e *mismatchError) Error() string { return e.text }
+
+var (
+	errNeedsTLS = &mismatchError{"the server speaks TLS and hung up on a client that does not", "say --ssl, or write rediss:// for redis://"}
+	errNoTLS    = &mismatchError{"the server does not speak TLS", "leave --ssl out, or write redis:// for rediss://"}
+)
+
+// notRedis quotes what something else than a Redis said.
+func notRedis(said []byte) *mismatchError {
+	line, _, _ := strings.Cut(string(said[:min(len(said), 80)]), "\n")
+	return &mismatchError{"what answers is no Redis, it says " + library.Printable(strings.TrimSpace(line)), "say where Redis is by --address"}
+}
+
+// isReply reports whether a byte can begin a reply of Redis.
+func isReply(begin byte) bool { return strings.IndexByte("+-:$*_,#!=(%~|>", begin) >= 0 }
 
 // A Kind says what can be done about an error from Redis.
 type Kind int
@@ -48,7 +69,7 @@ var codes = map[string]Kind{
 	"LOADING": Passing, "READONLY": Passing, "MISCONF": Passing, "OOM": Passing, "BUSY": Passing,
 	"MASTERDOWN": Passing, "CLUSTERDOWN": Passing, "TRYAGAIN": Passing, "NOREPLICAS": Passing, "UNKILLABLE": Passing,
 
-	"NOAUTH": Refused, "WRONGPASS": Refused, "NOPERM": Refused,
+	"NOAUTH": Refused, "WRONGPASS": Refused, "NOPERM": Refused, "DENIED": Refused,
 
 	// A client of a Cluster follows these; any other should be one.
 	"MOVED": Refused, "ASK": Refused,
@@ -76,28 +97,53 @@ const (
 	noNodes   = "redis: cluster has no nodes"
 )
 
+// unknownCommand is what a server says of a command that it does not have: by itself,
+// inside a script, or to a script that asks for the permission to use it. A command can
+// be taken away from it by rename-command.
+var unknownCommand = regexp.MustCompile(`^ERR (unknown (sub)?command|Unknown (Redis )?command called from script|Invalid command passed to redis.acl_check_cmd)`)
+
+// replied is the error that Redis said, as an answer or before it hung up.
+func replied(err error) (message string, is bool) {
+	var reply redis.Error
+	var hangUp *HangUpError
+	switch {
+	case errors.As(err, &reply):
+		return reply.Error(), true
+	case errors.As(err, &hangUp) && hangUp.Said != "":
+		return hangUp.Said, true
+	}
+	return "", false
+}
+
 // KindOf classifies an error that a Redis command returned. A script's error is
 // classified by the command inside it that failed.
 func KindOf(err error) Kind {
+	kind := kindOf(err)
+	var hangUp *HangUpError
+	if kind == Unexpected && errors.As(err, &hangUp) {
+		return Passing // a reason that nobody here has heard of; the end of a connection passes
+	}
+	return kind
+}
+
+func kindOf(err error) Kind {
 	switch {
 	case errors.Is(err, ErrServerTooOld):
 		return Refused
 	case errors.Is(err, errMoving), errors.Is(err, ErrUnconfirmed):
 		return Passing
 	}
-	var reply redis.Error
-	if errors.As(err, &reply) {
-		message := reply.Error()
+	if message, is := replied(err); is {
 		if inner := embeddedFault.FindStringSubmatch(message); inner != nil {
 			message = inner[1]
 		}
 		code, _, _ := strings.Cut(message, " ")
 		switch {
-		case strings.HasPrefix(message, "ERR max number of clients reached"):
+		case strings.HasPrefix(message, "ERR max number of clients"):
 			return Passing
-		case strings.HasPrefix(message, "ERR AUTH") || strings.HasPrefix(message, "ERR invalid password"),
+		case strings.HasPrefix(message, "ERR AUTH"), strings.HasPrefix(message, "ERR Client sent AUTH"), strings.HasPrefix(message, "ERR invalid password"),
 			strings.HasPrefix(message, "ERR DB index"), strings.HasPrefix(message, "ERR SELECT"),
-			strings.HasPrefix(message, noCluster):
+			strings.HasPrefix(message, noCluster), unknownCommand.MatchString(message):
 			return Refused
 		case isDenied(err):
 			return Refused
@@ -106,7 +152,8 @@ func KindOf(err error) Kind {
 		}
 		return codes[code]
 	}
-	if _, is := tlsRemedy(err); is {
+	var mismatch *mismatchError
+	if _, is := tlsRemedy(err); is || errors.As(err, &mismatch) {
 		return Refused
 	}
 	var network net.Error
@@ -136,16 +183,19 @@ func isDenied(err error) bool {
 
 // Remedy says what a person can do about a Refused error.
 func Remedy(err error) string {
-	message := err.Error()
-	var reply redis.Error
-	if errors.As(err, &reply) {
-		message = reply.Error()
-	}
+	message, _ := replied(err)
 	if remedy, is := tlsRemedy(err); is {
 		return remedy
 	}
 	var denied *PermissionError
+	var mismatch *mismatchError
 	switch {
+	case errors.As(err, &mismatch):
+		return mismatch.remedy
+	case strings.HasPrefix(message, "DENIED"):
+		return "protected mode lets in only programs on the server's own machine: set a password there (requirepass) and give it here by --password-file"
+	case unknownCommand.MatchString(message):
+		return "the library needs a command that this server does not have: leave it its name (rename-command), or run Redis 7.0 or newer"
 	case errors.Is(err, ErrServerTooOld):
 		return "run Redis 7.0 or newer"
 	case errors.As(err, &denied) && denied.Script == "prolong.lua":

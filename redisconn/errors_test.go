@@ -80,11 +80,19 @@ func TestEachErrorReplyIsOfItsKind(t *testing.T) {
 		{"UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)", Passing},
 		{"UNBLOCKED client unblocked via CLIENT UNBLOCK", Passing},
 
+		{"ERR wrong number of arguments for 'get' command", Unexpected},
 		{"WRONGTYPE Operation against a key holding the wrong kind of value", Unexpected},
 		{"NOSCRIPT No matching script. Please use EVAL.", Unexpected},
 		{"EXECABORT Transaction discarded because of previous errors.", Unexpected},
 		{"BUSYGROUP Consumer Group name already exists", Unexpected},
-		{"ERR unknown command 'get'", Unexpected},
+		{"ERR unknown command 'get', with args beginning with: 'key' ", Refused},
+		{"ERR unknown subcommand 'groups'. Try XINFO HELP.", Refused},
+		{"ERR Unknown Redis command called from script script: 80a1, on @user_script:2.", Refused},
+		{"ERR Unknown command called from script script: 80a1, on @user_script:2.", Refused},
+		{"ERR Invalid command passed to redis.acl_check_cmd() script: ef3c, on @user_script:74.", Refused},
+		{"ERR max number of clients + cluster connections reached", Passing},
+		{"DENIED Redis is running in protected mode because protected mode is enabled", Refused},
+		{"ERR Client sent AUTH, but no password is set", Refused},
 		{"ERR syntax error", Unexpected},
 		{"ERR the disk is LOADING", Unexpected},
 		{"LOADINGS of anything", Unexpected},
@@ -348,6 +356,18 @@ func TestABlockedCommandThatIsEndedIsOfTheRightKind(t *testing.T) {
 	}
 }
 
+// Redis repeats what came with a command that it does not know, such as AUTH.
+func TestAPasswordIsNotRepeated(t *testing.T) {
+	ctx := deadline(t)
+	for _, renamed := range [][]string{{"--rename-command", "AUTH", ""}, {"--rename-command", "HELLO", "", "--rename-command", "AUTH", ""}} {
+		server := redistest.Start(t, append(renamed, "--requirepass", "sesame")...)
+		err := connect(t, Options{Address: server.Path(), Password: "open,sesame"}).Ping(ctx).Err()
+		if KindOf(err) != Refused || strings.Contains(err.Error(), "sesame") {
+			t.Errorf("%v: %v, of kind %v, want it Refused without the password", renamed, err, KindOf(err))
+		}
+	}
+}
+
 func TestAnEmbeddedServersScriptsFailWithTheSameKinds(t *testing.T) {
 	ctx := deadline(t)
 	rdb := redistest.Embedded(t)
@@ -382,6 +402,11 @@ func TestEachRefusalHasARemedy(t *testing.T) {
 		{&tls.CertificateVerificationError{Err: x509.HostnameError{Certificate: &x509.Certificate{}, Host: "cellar"}}, "a name that is in its certificate"},
 		{&net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")}, "asks who this is"},
 		{&net.OpError{Op: "remote error", Err: errors.New("tls: unknown certificate authority")}, "does not accept"},
+		{reply("DENIED Redis is running in protected mode because protected mode is enabled"), "requirepass"},
+		{reply("ERR unknown command 'xadd'"), "rename-command"},
+		{errNeedsTLS, "say --ssl"},
+		{errNoTLS, "leave --ssl out"},
+		{notRedis([]byte("HTTP/1.1 400 Bad Request")), "--address"},
 		{reply("ERR DB index is out of range"), "--db"},
 		{reply("ERR SELECT is not allowed in cluster mode"), "--db"},
 		{reply("MOVED 1234 127.0.0.1:7002"), "say --cluster"},

@@ -55,7 +55,9 @@ func (e *PermissionError) Error() string {
 // Unwrap returns Err.
 func (e *PermissionError) Unwrap() error { return e.Err }
 
-// A permissionHook makes a PermissionError of an error that says so.
+// A permissionHook makes a PermissionError of an error that says so. Of a command that
+// the server does not know it tells the name alone: Redis repeats what came with it,
+// which may be a password.
 type permissionHook struct{ user string }
 
 func (p permissionHook) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -80,6 +82,12 @@ func (p permissionHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redi
 	}
 }
 
+// A replyError is an error of Redis, told in part.
+type replyError string
+
+func (e replyError) Error() string { return string(e) }
+func (replyError) RedisError()     {}
+
 // containers are commands that say in a second word what they do.
 var containers = []string{"acl", "client", "cluster", "config", "script", "xgroup", "xinfo"}
 
@@ -90,6 +98,10 @@ var (
 )
 
 func (p permissionHook) explain(cmd redis.Cmder, err error) error {
+	if message, _ := replied(err); unknownCommand.MatchString(message) {
+		name, _, _ := strings.Cut(message, ", with args")
+		return replyError(name)
+	}
 	if !isDenied(err) {
 		return err
 	}

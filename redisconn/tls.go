@@ -1,7 +1,6 @@
 package redisconn
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -10,7 +9,6 @@ import (
 	"os"
 	"regexp"
 	"strings"
-	"time"
 
 	"example.com/library/library"
 )
@@ -81,41 +79,4 @@ func tlsRemedy(err error) (remedy string, is bool) {
 		return "the server does not accept this program's certificate, or none: give one that its CA vouches for by --ssl-cert and --ssl-key", true
 	}
 	return "", false
-}
-
-// dialPatience is how long a connection may take to be made, TLS included.
-const dialPatience = 2 * time.Second
-
-// dialTLS makes connections that hear why the server hung up.
-func dialTLS(config *tls.Config) func(context.Context, string, string) (net.Conn, error) {
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, dialPatience)
-		defer cancel()
-		connection, err := (&tls.Dialer{Config: config}).DialContext(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		return alertConn{connection.(*tls.Conn)}, nil
-	}
-}
-
-// An alertConn tells what the server said before it hung up. In TLS 1.3 a
-// client may write before the server has looked at its certificate. If the server
-// then refuses it and hangs up, the write fails with a reset, which would pass, though
-// the reason has arrived and waits to be read.
-type alertConn struct{ *tls.Conn }
-
-func (c alertConn) Write(text []byte) (int, error) {
-	n, err := c.Conn.Write(text)
-	if err == nil {
-		return n, nil
-	}
-	const soon = 100 * time.Millisecond
-	if c.SetReadDeadline(time.Now().Add(soon)) == nil {
-		_, heard := c.Read(make([]byte, 1))
-		if _, is := tlsRemedy(heard); is {
-			err = heard
-		}
-	}
-	return n, err
 }
