@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/library/internal/patience"
 	"example.com/library/internal/redistest"
 )
 
@@ -113,7 +114,7 @@ func TestAWriteTellsWhyTheServerHungUp(t *testing.T) {
 	defer connection.Close()
 	<-hungUp
 	// The first write after the end is answered by a reset, and a later one fails.
-	for deadline := time.Now().Add(within); err == nil && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(patience.Long); err == nil && time.Now().Before(deadline); {
 		_, err = connection.Write([]byte("PING\r\n"))
 	}
 	if KindOf(err) != Refused || !strings.Contains(err.Error(), "certificate required") {
