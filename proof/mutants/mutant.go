@@ -50,8 +50,8 @@ var mutants = []mutant{
 		{"scripts/return.lua", isRepeat, "  if false then\n"},
 	}},
 	{"outside", "acknowledged outside the script, after it", []edit{
-		{"scripts/lend.lua", "done(requests, group, ids)\n", "done(requests, group, {})\n"},
-		{"scripts/return.lua", "done(returns, group, ids)\n", "done(returns, group, {})\n"},
+		{"scripts/lend.lua", "done(requests, group, ids)\n", "done(requests, group, { unpack(ids, #ids + 1) })\n"},
+		{"scripts/return.lua", "done(returns, group, ids)\n", "done(returns, group, { unpack(ids, #ids + 1) })\n"},
 		{"lending/service.go", runDecide, runDecide + "		if err != nil {\n			return err\n		}\n" + acknowledge},
 	}},
 	{"first", "acknowledged first, then decided", []edit{
@@ -71,7 +71,7 @@ var mutants = []mutant{
 		{"worker/sweep.go", "		if other.Pending > 0 {\n", "		if other.Pending > 0 && me {\n"},
 	}},
 	{"fence", "no fence", []edit{
-		{"scripts/shared/step.lua", "  if call('GETRANGE', instance, '0', #token - 1) ~= token then\n", "  if false then\n"},
+		{"scripts/shared/step.lua", "  if call('GETRANGE', instance, '0', #token - 1) ~= token then\n", "  if not (instance and token) then\n"},
 	}},
 	{"maxlen", "`MAXLEN` on an inbox", []edit{
 		{"lending/appends.go", "redis.XAddArgs{Stream: stream, Values: values}", "redis.XAddArgs{Stream: stream, MaxLen: 3, Values: values}"},
