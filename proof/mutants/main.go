@@ -37,7 +37,7 @@ type suite struct {
 
 // suites are from the quickest to the slowest.
 var suites = []suite{
-	{"scripts", []string{"./scripts"}, "^TestEvery(Call|Header|Script)"},
+	{"scripts", []string{"./scripts"}, "^Test(Every(Call|Header|Script|Line)|NothingIs(Unused|DoneBefore)|ASharedFile|AScriptFits|ALineOf|EachPermission|AnOpenList)"},
 	{"packages", []string{"./worker", "./lending", "./shelving", "./redisconn", "./library", "./audit"}, ""},
 	{"simulation", []string{"./proof/simulation"}, "^TestEveryCommandThat"},
 	{"programs", []string{"./cmd/..."}, ""},
