@@ -41,6 +41,7 @@ func connectCluster(nodes []*redis.Options) (redis.UniversalClient, error) {
 		options.Addrs = append(options.Addrs, node.Addr)
 	}
 	cluster := redis.NewClusterClient(options)
+	cluster.AddHook(patienceHook{})
 	cluster.AddHook(noRetryHook{})
 	cluster.OnNewNode(func(node *redis.Client) {
 		node.AddHook(topologyHook{cluster})
@@ -77,14 +78,7 @@ func Ping(ctx context.Context, rdb redis.UniversalClient, keys library.Keys) err
 // say that nothing was done. The second would append an entry twice; so every
 // command is marked as one that is not to be tried again, which go-redis heeds in
 // the second case only.
-//
-// It also bounds how long a command may take. A node whose machine has vanished
-// hangs up on nobody, and go-redis would wait for 5 s, or for 10 s more than a
-// command blocks, while another has long become the library's master.
 type noRetryHook struct{}
-
-// nodePatience is more than any command here takes or blocks, by far.
-const nodePatience = 3 * time.Second
 
 // A noRetry is a command that go-redis does not try again after an error.
 type noRetry struct{ redis.Cmder }
@@ -95,16 +89,12 @@ func (noRetryHook) DialHook(next redis.DialHook) redis.DialHook { return next }
 
 func (noRetryHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		ctx, cancel := context.WithTimeout(ctx, nodePatience)
-		defer cancel()
 		return clusterError(next(ctx, noRetry{cmd}))
 	}
 }
 
 func (noRetryHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
-		ctx, cancel := context.WithTimeout(ctx, nodePatience)
-		defer cancel()
 		marked := make([]redis.Cmder, len(cmds))
 		for i, cmd := range cmds {
 			marked[i] = noRetry{cmd}

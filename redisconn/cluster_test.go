@@ -238,8 +238,8 @@ func TestANodeThatDoesNotAnswerIsGivenUp(t *testing.T) {
 	} {
 		begin := time.Now()
 		err := ask()
-		if took := time.Since(begin); KindOf(err) != Passing || took > 3*nodePatience {
-			t.Errorf("%s of a node that does not answer: %v after %s, want an error of kind Passing after %s", name, err, took, nodePatience)
+		if took := time.Since(begin); KindOf(err) != Passing || took > 3*commandPatience {
+			t.Errorf("%s of a node that does not answer: %v after %s, want an error of kind Passing after %s", name, err, took, commandPatience)
 		}
 	}
 }

@@ -50,10 +50,10 @@ type Options struct {
 // ErrAddress and holds neither the password nor the part of the address it may
 // stand in.
 //
-// The client never repeats a command by itself. go-redis would do so when a
-// reply was lost, and so append an entry twice; whoever repeats here has an id
-// that makes the repeat harmless. What the node of a Cluster sends elsewhere is
-// no repeat: it did nothing.
+// The client never repeats a command by itself, but for a look-up, see patienceHook.
+// go-redis would do so when a reply was lost, and so append an entry twice; whoever
+// repeats here has an id that makes the repeat harmless. What the node of a Cluster
+// sends elsewhere is no repeat: it did nothing.
 func Connect(options Options) (redis.UniversalClient, error) {
 	addresses := options.Addresses
 	if len(addresses) == 0 {
@@ -71,6 +71,7 @@ func Connect(options Options) (redis.UniversalClient, error) {
 		return connectCluster(servers)
 	}
 	rdb := redis.NewClient(place(options.Library, servers))
+	rdb.AddHook(patienceHook{})
 	rdb.AddHook(permissionHook{rdb.Options().Username})
 	return rdb, nil
 }

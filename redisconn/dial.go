@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"strings"
@@ -23,8 +24,17 @@ const (
 	probePatience = time.Second
 	// lastWords is how long the last words of a server that hung up may take to arrive.
 	lastWords = 100 * time.Millisecond
+	// silence is how long a server may leave something unanswered before its other
+	// connections are doubted too.
+	silence = time.Second
 	// saidMax is how many bytes of errors are kept.
 	saidMax = 4096
+
+	// idleLook is how long a connection is idle before its end is looked for in TLS. No
+	// server hangs up on a client that was idle for less.
+	idleLook = time.Second
+	// endLook is how long that takes where there is no end.
+	endLook = 5 * time.Millisecond
 )
 
 // A dialer makes the connections of one client.
@@ -35,6 +45,8 @@ type dialer struct {
 
 // A peer is what all connections to one address know of the server there.
 type peer struct {
+	silent atomic.Int64 // since when it leaves something unanswered
+
 	mu        sync.Mutex
 	askedTLS  time.Time // when it was last asked whether it speaks TLS
 	speaksTLS bool      // its answer
@@ -49,6 +61,7 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	}
 	known, _ := d.peers.LoadOrStore(address, &peer{})
 	c := &alertConn{Conn: transport, peer: known.(*peer)}
+	c.heard.Store(now())
 	if d.tls == nil {
 		return c, nil
 	}
@@ -130,9 +143,13 @@ func answersTLS(network, address string) bool {
 // server that does not want a client answers it unasked, or at once, and hangs up.
 // The client may have written in the meantime; that write fails with a reset, which
 // would pass, though the reason has arrived and waits to be read.
+//
+// It also knows when it is better not used again: see SyscallConn.
 type alertConn struct {
 	net.Conn
 	peer *peer
+
+	asked, heard atomic.Int64 // when something was last written, and read
 
 	opened atomic.Bool // the server has said something that is no error
 	mu     sync.Mutex
@@ -163,6 +180,7 @@ func (e *HangUpError) Unwrap() []error { return []error{e.Err} }
 func (c *alertConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if n > 0 {
+		c.heard.Store(now())
 		if err := c.listen(b[:n]); err != nil {
 			return 0, err
 		}
@@ -171,6 +189,13 @@ func (c *alertConn) Read(b []byte) (int, error) {
 }
 
 func (c *alertConn) Write(b []byte) (int, error) {
+	// Only a subscription writes before the last answer has come, to see whether the
+	// server is there.
+	if c.unanswered() > commandPatience {
+		c.peer.silent.Store(c.asked.Load())
+		return 0, fmt.Errorf("no answer within %s: %w", commandPatience, os.ErrDeadlineExceeded)
+	}
+	c.asked.Store(now())
 	n, err := c.Conn.Write(b)
 	if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		return n, c.explain(err)
@@ -213,7 +238,12 @@ func (c *alertConn) explain(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed), KindOf(err) != Passing:
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		if c.unanswered() > silence {
+			c.peer.silent.Store(c.asked.Load())
+		}
+		return err
+	case errors.Is(err, net.ErrClosed) || KindOf(err) != Passing:
 		return err
 	}
 	c.mu.Lock()
@@ -252,13 +282,39 @@ func (c *alertConn) needsTLS() bool {
 	return c.peer.speaksTLS
 }
 
-// SyscallConn is what go-redis looks at before it uses a connection again. It cannot
-// look into TLS.
+// unanswered tells for how long the server has left something unanswered.
+func (c *alertConn) unanswered() time.Duration {
+	if asked := c.asked.Load(); asked > c.heard.Load() {
+		return time.Duration(now() - asked)
+	}
+	return 0
+}
+
+// SyscallConn is what go-redis looks at before it uses a connection again: one of
+// which the end can be seen is not used. So a server that hangs up on idle clients
+// disturbs nobody. go-redis cannot look into TLS, so this does it here. A connection
+// is not used again either when another to the same server got no answer and this
+// one has heard nothing since: the server may have vanished, with another in its
+// place, and each of its connections would have to be found out one by one.
 func (c *alertConn) SyscallConn() (syscall.RawConn, error) {
+	if c.heard.Load() < c.peer.silent.Load() {
+		return nil, net.ErrClosed
+	}
 	if transport, is := c.Conn.(syscall.Conn); is {
 		return transport.SyscallConn()
 	}
-	return quiet{}, nil
+	if idle := time.Duration(now() - c.heard.Load()); idle < idleLook {
+		return quiet{}, nil
+	}
+	// What comes unasked is no answer to a command; TLS's own messages do not show.
+	if err := c.SetReadDeadline(time.Now().Add(endLook)); err != nil {
+		return nil, err
+	}
+	_, err := c.Conn.Read(make([]byte, 1))
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, net.ErrClosed
+	}
+	return quiet{}, c.SetReadDeadline(time.Time{})
 }
 
 // quiet is a connection on which nothing has come.
@@ -267,3 +323,8 @@ type quiet struct{}
 func (quiet) Control(func(uintptr)) error    { return nil }
 func (quiet) Read(func(uintptr) bool) error  { return nil }
 func (quiet) Write(func(uintptr) bool) error { return nil }
+
+var began = time.Now()
+
+// now is a moment that no change of the clock moves.
+func now() int64 { return int64(time.Since(began)) }

@@ -2,6 +2,7 @@ package redisconn
 
 import (
 	"bufio"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -17,12 +18,17 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"example.com/library/internal/patience"
 	"example.com/library/internal/redistest"
+	"example.com/library/library"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // A localhost is who a server in a test says it is.
@@ -221,6 +227,226 @@ type peeked struct {
 }
 
 func (p peeked) Read(b []byte) (int, error) { return p.reader.Read(b) }
+
+// A server that has vanished costs one silence, not one for each connection to it.
+func TestAServerThatVanishedCostsOneSilence(t *testing.T) {
+	t.Parallel()
+	first, second := redistest.Start(t), redistest.Start(t)
+	var mu sync.Mutex
+	upstream, frozen := first.Path(), make(chan struct{})
+	address := listen(t, func(client net.Conn) {
+		mu.Lock()
+		path, frozen := upstream, frozen
+		mu.Unlock()
+		server, err := net.Dial("unix", path)
+		if err != nil {
+			return
+		}
+		defer server.Close()
+		pass := func(from, to net.Conn) {
+			for text := make([]byte, 1<<16); ; {
+				n, err := from.Read(text)
+				select {
+				case <-frozen:
+					<-t.Context().Done()
+				default:
+				}
+				if _, failed := to.Write(text[:n]); err != nil || failed != nil {
+					return
+				}
+			}
+		}
+		go pass(server, client)
+		pass(client, server)
+	})
+	rdb := connect(t, Options{Address: address})
+	ctx := deadline(t)
+	var asking sync.WaitGroup
+	for range 8 { // as many connections
+		asking.Go(func() {
+			err := rdb.XRead(ctx, &redis.XReadArgs{Streams: []string{"stream", "$"}, Block: 200 * time.Millisecond}).Err()
+			if err != redis.Nil {
+				t.Error(err)
+			}
+		})
+	}
+	asking.Wait()
+	heard := rdb.Subscribe(ctx, "bell")
+	defer heard.Close()
+	if _, err := heard.Receive(ctx); err != nil {
+		t.Fatal(err)
+	}
+	bells := heard.Channel()
+
+	mu.Lock()
+	close(frozen)
+	upstream, frozen = second.Path(), make(chan struct{})
+	mu.Unlock()
+	began := time.Now()
+	if err := rdb.Ping(ctx).Err(); KindOf(err) != Passing || !strings.Contains(err.Error(), "no answer within 3s") {
+		t.Errorf("%v, of kind %v, want no answer, which passes", err, KindOf(err))
+	}
+	for i := range 8 {
+		if err := rdb.Incr(ctx, "n").Err(); err != nil {
+			t.Errorf("command %d after that: %v", i, err)
+		}
+	}
+	if took := time.Since(began); took > 3*commandPatience {
+		t.Errorf("it took %s, want one silence of %s", took, commandPatience)
+	}
+	for {
+		if err := second.Client(t).Publish(ctx, "bell", "ring").Err(); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-bells:
+			t.Logf("the bell was heard after %s", time.Since(began))
+			return
+		case <-ctx.Done():
+			t.Fatal("the bell is not heard any more")
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// idle starts a server that hangs up on clients that are idle for a second, and
+// returns once it has done so to all of rdb's.
+func hangUpOnIdle(t *testing.T, ctx context.Context, server *redistest.Server) {
+	t.Helper()
+	direct := server.Client(t)
+	for {
+		clients, err := direct.ClientList(ctx).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Count(clients, "\n") == 1 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func TestAServerThatHangsUpOnTheIdleDisturbsNobody(t *testing.T) {
+	certified := newLocalhost(t)
+	for _, ssl := range []bool{false, true} {
+		t.Run(map[bool]string{false: "plain", true: "TLS"}[ssl], func(t *testing.T) {
+			t.Parallel()
+			ctx := deadline(t)
+			port := freePort(t)
+			args := []string{"--timeout", "1", "--bind", "127.0.0.1", "--port", port}
+			if ssl {
+				args = []string{
+					"--timeout", "1", "--bind", "127.0.0.1", "--tls-port", port, "--tls-auth-clients", "no",
+					"--tls-cert-file", certified.certificate, "--tls-key-file", certified.key, "--tls-ca-cert-file", certified.certificate,
+				}
+			}
+			server := redistest.Start(t, args...)
+			rdb := connect(t, Options{Address: "localhost:" + port, TLS: ssl, Certificates: certificates(ssl, certified)})
+			keys := library.Keys{Library: "main"}
+			for i := range 3 {
+				// One that must not be repeated, since it may have taken effect.
+				if n, err := rdb.Incr(ctx, keys.Key("n")).Result(); err != nil || n != int64(i+1) {
+					t.Fatalf("command %d: %d, %v", i, n, err)
+				}
+				hangUpOnIdle(t, ctx, server)
+			}
+		})
+	}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)
+}
+
+// A look-up is repeated once, whether it is one command or several.
+func TestOnlyALookUpIsRepeatedWhenTheServerHangsUp(t *testing.T) {
+	server := redistest.Start(t)
+	for name, test := range map[string]struct {
+		send    func(ctx context.Context, rdb redis.UniversalClient) error
+		repeats bool
+	}{
+		"GET": {func(ctx context.Context, rdb redis.UniversalClient) error { return rdb.HGetAll(ctx, "key").Err() }, true},
+		"XRANGE": {func(ctx context.Context, rdb redis.UniversalClient) error {
+			return rdb.XRange(ctx, "stream", "-", "+").Err()
+		}, true},
+		"a pipeline of look-ups": {func(ctx context.Context, rdb redis.UniversalClient) error {
+			_, err := rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error { return errorOf(pipe.HLen(ctx, "a"), pipe.Exists(ctx, "b")) })
+			return err
+		}, true},
+		"a transaction of look-ups": {func(ctx context.Context, rdb redis.UniversalClient) error {
+			return Transaction(ctx, rdb, func(pipe redis.Pipeliner) { pipe.HLen(ctx, "a"); pipe.Time(ctx) })
+		}, true},
+		"XADD": {func(ctx context.Context, rdb redis.UniversalClient) error {
+			return rdb.XAdd(ctx, &redis.XAddArgs{Stream: "stream", Values: []string{"a", "b"}}).Err()
+		}, false},
+		"a script": {func(ctx context.Context, rdb redis.UniversalClient) error {
+			return rdb.Eval(ctx, "return 1", []string{"a"}).Err()
+		}, false},
+		"a pipeline with one write": {func(ctx context.Context, rdb redis.UniversalClient) error {
+			_, err := rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error { return errorOf(pipe.HLen(ctx, "a"), pipe.Incr(ctx, "n")) })
+			return err
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx := deadline(t)
+			proxy := redistest.NewProxy(t, server)
+			rdb := connect(t, Options{Address: proxy.Addr()})
+			if err := rdb.Ping(ctx).Err(); err != nil {
+				t.Fatal(err)
+			}
+			lose := func() { proxy.DropReply(func(args []string) bool { return args[0] != "hello" && args[0] != "multi" }) }
+			lose()
+			err := test.send(ctx, rdb)
+			if test.repeats && err != nil || !test.repeats && KindOf(err) != Passing || proxy.Faults() != 1 {
+				t.Errorf("after the connection was lost: %v (lost: %d), want it repeated: %v", err, proxy.Faults(), test.repeats)
+			}
+			lose()
+			lose()
+			if err := test.send(ctx, rdb); KindOf(err) != Passing {
+				t.Errorf("after the connection was lost twice: %v, want an error that passes", err)
+			}
+		})
+	}
+}
+
+func errorOf(cmds ...redis.Cmder) error {
+	for _, cmd := range cmds {
+		if cmd.Err() != nil {
+			return cmd.Err()
+		}
+	}
+	return nil
+}
+
+// The server itself tells which commands change nothing.
+func TestEachLookUpChangesNothing(t *testing.T) {
+	ctx := deadline(t)
+	rdb := redistest.Start(t).Client(t)
+	known, err := rdb.Command(ctx).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range lookUps {
+		command := known[name]
+		switch {
+		case command == nil:
+			t.Errorf("the server has no command %s", name)
+		case name == "xinfo": // all of its subcommands are look-ups
+		case name == "multi", name == "exec", name == "ping", name == "time": // which touch no key
+			if command.FirstKeyPos != 0 {
+				t.Errorf("%s names a key", name)
+			}
+		case !command.ReadOnly:
+			t.Errorf("%s may change something", name)
+		}
+	}
+}
 
 func TestAHangUpIsToldInOneSentence(t *testing.T) {
 	err := fmt.Errorf("look up the card: %w", &HangUpError{Said: strings.TrimSpace(denied[1:]), Err: io.EOF})

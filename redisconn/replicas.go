@@ -29,7 +29,7 @@ func Replicated(ctx context.Context, rdb redis.UniversalClient, keys library.Key
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, nodePatience)
+	ctx, cancel := context.WithTimeout(ctx, commandPatience)
 	defer cancel()
 	conn := master.Conn()
 	defer conn.Close()
