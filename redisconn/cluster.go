@@ -28,7 +28,7 @@ func connectCluster(nodes []*redis.Options) (redis.UniversalClient, error) {
 		options.TLSConfig = first.TLSConfig.Clone()
 		options.TLSConfig.ServerName = ""
 	}
-	options.Dialer = (&dialer{tls: options.TLSConfig}).dial
+	options.Dialer = (&dialer{tls: options.TLSConfig, host: hostOf(first.Addr)}).dial
 	for _, node := range nodes {
 		switch {
 		case node.Network == "unix":
@@ -44,7 +44,7 @@ func connectCluster(nodes []*redis.Options) (redis.UniversalClient, error) {
 	cluster.AddHook(patienceHook{})
 	cluster.AddHook(noRetryHook{})
 	cluster.OnNewNode(func(node *redis.Client) {
-		node.AddHook(topologyHook{cluster})
+		node.AddHook(topologyHook{cluster, hostOf(node.Options().Addr)})
 		node.AddHook(permissionHook{options.Username})
 	})
 	return cluster, nil
@@ -129,7 +129,10 @@ func isRedirection(err error) bool {
 // who has which library. By itself go-redis does so once a minute and when a node
 // sends it elsewhere, but a dead node sends nobody anywhere. It asks any node, and
 // must not wait for one that is just what the others would tell it about.
-type topologyHook struct{ cluster *redis.ClusterClient }
+type topologyHook struct {
+	cluster *redis.ClusterClient
+	host    string // the node's
+}
 
 // lookPatience is how long a node may take to tell who has which library.
 const lookPatience = 500 * time.Millisecond
@@ -155,10 +158,62 @@ func (t topologyHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 			ctx, cancel = context.WithTimeout(ctx, lookPatience)
 			defer cancel()
 		}
-		err := next(ctx, cmd)
+		var err error
+		if slots, is := cmd.(*redis.ClusterSlotsCmd); is {
+			err = t.askSlots(ctx, next, slots)
+		} else {
+			err = next(ctx, cmd)
+		}
 		t.see(err)
 		return err
 	}
+}
+
+// askSlots asks a node who has which slots. A node may leave its host out: as NULL
+// (cluster-preferred-endpoint-type unknown-endpoint), where go-redis would fail; as an
+// empty text, of a node that was never told its own, where go-redis would look for it
+// on this machine; or as a question mark, of one that should tell a name and has none.
+// The host is then the address that is told beside it, or else the one that was asked.
+func (t topologyHook) askSlots(ctx context.Context, next redis.ProcessHook, cmd *redis.ClusterSlotsCmd) error {
+	asked := redis.NewSliceCmd(ctx, cmd.Args()...)
+	if err := next(ctx, asked); err != nil {
+		return err
+	}
+	var slots []redis.ClusterSlot
+	for _, entry := range asked.Val() {
+		slot, is := entry.([]any)
+		if !is || len(slot) < 3 {
+			return fmt.Errorf("CLUSTER SLOTS tells of slots %v", entry)
+		}
+		begin, _ := slot[0].(int64)
+		end, _ := slot[1].(int64)
+		var nodes []redis.ClusterNode
+		for _, entry := range slot[2:] {
+			node, is := entry.([]any)
+			if !is || len(node) < 2 {
+				return fmt.Errorf("CLUSTER SLOTS tells of a node %v", entry)
+			}
+			host, _ := node[0].(string)
+			if beside, is := node[len(node)-1].(map[any]any); host == "?" && is {
+				host, _ = beside["ip"].(string)
+			}
+			if isUnknown(host) {
+				host = t.host
+			}
+			nodes = append(nodes, redis.ClusterNode{Addr: net.JoinHostPort(host, fmt.Sprint(node[1]))})
+		}
+		slots = append(slots, redis.ClusterSlot{Start: int(begin), End: int(end), Nodes: nodes})
+	}
+	cmd.SetVal(slots)
+	return nil
+}
+
+// isUnknown reports whether a node left a host out.
+func isUnknown(host string) bool { return host == "" || host == "?" }
+
+func hostOf(address string) string {
+	host, _, _ := net.SplitHostPort(address)
+	return host
 }
 
 func (t topologyHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {

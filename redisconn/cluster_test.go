@@ -120,12 +120,21 @@ func migrate(t *testing.T, ctx context.Context, c *redistest.Cluster, from, to i
 	must(target.Do(ctx, "CLUSTER", "SETSLOT", slot, "NODE", targetID), source.Do(ctx, "CLUSTER", "SETSLOT", slot, "NODE", targetID))
 }
 
+// The nodes tell each other's addresses, or leave the host out or put a question mark
+// in its place.
 func TestAClientFollowsALibraryThatMoves(t *testing.T) {
-	t.Parallel()
+	for _, endpoint := range []string{"ip", "unknown-endpoint", "hostname"} {
+		t.Run(endpoint, func(t *testing.T) {
+			t.Parallel()
+			followALibraryThatMoves(t, redistest.StartCluster(t, 2, false, "--cluster-preferred-endpoint-type", endpoint))
+		})
+	}
+}
+
+func followALibraryThatMoves(t *testing.T, c *redistest.Cluster) {
 	ctx := deadline(t)
-	c := redistest.StartCluster(t, 2, false)
 	keys := library.Keys{Library: "main"}
-	rdb := connect(t, Options{Addresses: c.Addresses(), Cluster: true})
+	rdb := connect(t, Options{Address: c.Masters[0].Address, Cluster: true})
 	count := func(want int64) {
 		t.Helper()
 		// One command, a pipeline, a MULTI and a script: each is told where to go in its own way.
@@ -149,6 +158,9 @@ func TestAClientFollowsALibraryThatMoves(t *testing.T) {
 	}
 	count(1)
 	from := c.Owner(t, keys.Events())
+	if got, want := Standing(ctx, rdb, keys), "redis://"+c.Masters[from].Address; got != want {
+		t.Errorf("the library stands on %s, want %s", got, want)
+	}
 	migrate(t, ctx, c, from, 1-from, keys.Events(), func() { count(2) })
 	count(3)
 }

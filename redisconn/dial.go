@@ -40,6 +40,7 @@ const (
 // A dialer makes the connections of one client.
 type dialer struct {
 	tls   *tls.Config // nil for connections without TLS
+	host  string      // in place of one that a Cluster's node left out where it sent us
 	peers sync.Map    // address → *peer
 }
 
@@ -55,6 +56,9 @@ type peer struct {
 func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialPatience)
 	defer cancel()
+	if host, port, err := net.SplitHostPort(address); err == nil && isUnknown(host) {
+		address = net.JoinHostPort(d.host, port)
+	}
 	transport, err := new(net.Dialer).DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err

@@ -283,7 +283,7 @@ func TestAServerThatVanishedCostsOneSilence(t *testing.T) {
 	upstream, frozen = second.Path(), make(chan struct{})
 	mu.Unlock()
 	began := time.Now()
-	if err := rdb.Ping(ctx).Err(); KindOf(err) != Passing || !strings.Contains(err.Error(), "no answer within 3s") {
+	if err := rdb.Ping(ctx).Err(); KindOf(err) != Passing || !strings.Contains(err.Error(), "no answer within ") {
 		t.Errorf("%v, of kind %v, want no answer, which passes", err, KindOf(err))
 	}
 	for i := range 8 {
