@@ -17,7 +17,7 @@ type Outage struct {
 	log *log.Logger
 
 	mu   sync.Mutex
-	down map[string]bool // the parts that cannot work
+	down map[string]bool // the parts that cannot work; true if Redis itself said so
 	told map[string]bool // the kinds of error told since all parts could work
 }
 
@@ -45,10 +45,10 @@ func (o *Outage) Retry(ctx context.Context, part string, again func(error) bool,
 func (o *Outage) Begin(part string, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.down[part] = true
 	kind := "connection"
 	var reply redis.Error
-	if errors.As(err, &reply) {
+	o.down[part] = errors.As(err, &reply) && Passes(err)
+	if reply != nil {
 		kind, _, _ = strings.Cut(reply.Error(), " ")
 	}
 	if !o.told[kind] {
@@ -61,7 +61,7 @@ func (o *Outage) Begin(part string, err error) {
 func (o *Outage) Over(part string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.down[part] {
+	if _, down := o.down[part]; !down {
 		return
 	}
 	delete(o.down, part)
@@ -69,4 +69,17 @@ func (o *Outage) Over(part string) {
 		clear(o.told)
 		o.log.Info("Redis serves again")
 	}
+}
+
+// Busy reports whether a part waits because Redis answers that it cannot serve it just
+// now: it is full, or loading, and others fare no better.
+func (o *Outage) Busy() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, busy := range o.down {
+		if busy {
+			return true
+		}
+	}
+	return false
 }

@@ -88,8 +88,10 @@ type consumer struct {
 	turn  chan struct{}   // held by whoever reads
 	grace context.Context // ends stopGrace after Run was told to stop
 
+	sweeping *stretch
+
 	mu     sync.Mutex
-	inHand map[string]bool // ids of the entries in hand
+	inHand map[string]*stretch // of each entry in hand, by its id
 }
 
 // Run reads the inbox until ctx is done, finishes the batches in hand, and
@@ -105,9 +107,7 @@ func Run(ctx context.Context, config Config, inbox Inbox) error {
 	for range inbox.Batches {
 		group.Go(func() error { return c.work(ctx) })
 	}
-	group.Go(func() error {
-		return c.repeat(ctx, "sweep", sweepPause, func(ctx context.Context) (bool, error) { return false, c.sweep(ctx) })
-	})
+	group.Go(func() error { return c.sweepAgain(ctx) })
 	return group.Wait()
 }
 
@@ -115,7 +115,7 @@ func newConsumer(config Config, inbox Inbox) *consumer {
 	return &consumer{
 		Config: config, Inbox: inbox,
 		slots: make(chan struct{}, inbox.Batches), turn: make(chan struct{}, 1), grace: context.Background(),
-		inHand: map[string]bool{},
+		inHand: map[string]*stretch{},
 	}
 }
 
@@ -125,18 +125,7 @@ func newConsumer(config Config, inbox Inbox) *consumer {
 // short script.
 func (c *consumer) work(ctx context.Context) error {
 	for ctx.Err() == nil {
-		var batch []Entry
-		select {
-		case <-ctx.Done():
-			return nil
-		case c.turn <- struct{}{}:
-		}
-		err := c.repeat(ctx, "read", 0, func(ctx context.Context) (bool, error) {
-			var err error
-			batch, err = c.read(ctx)
-			return len(batch) > 0, err
-		})
-		<-c.turn
+		batch, err := c.next(ctx)
 		if len(batch) > 0 {
 			err = c.handle(ctx, batch)
 			c.release(batch)
@@ -148,35 +137,71 @@ func (c *consumer) work(ctx context.Context) error {
 	return nil
 }
 
-// repeat takes a step again and again until it is done or ctx is, whatever Redis says
-// meanwhile. It returns only an error that must end the instance.
-func (c *consumer) repeat(ctx context.Context, part string, pause time.Duration, step func(context.Context) (done bool, err error)) error {
-	for ctx.Err() == nil {
-		var done bool
-		err := c.Outage.Retry(ctx, c.Stream+" "+part, func(err error) bool { return !isFatal(err) }, func() (err error) {
-			done, err = step(ctx)
-			switch redisconn.KindOf(err) {
-			case redisconn.NoGroup:
-				return c.restore(ctx)
-			case redisconn.Fenced:
-				return c.Instance.Keep(ctx)
-			}
+// next waits for its turn, and reads until entries come or ctx is done. The entries take
+// a slot.
+func (c *consumer) next(ctx context.Context) (batch []Entry, err error) {
+	select {
+	case <-ctx.Done():
+		return nil, nil
+	case c.turn <- struct{}{}:
+	}
+	defer func() { <-c.turn }()
+	for len(batch) == 0 && err == nil && c.Instance.await(ctx) {
+		select {
+		case <-ctx.Done():
+			return nil, nil
+		case c.slots <- struct{}{}:
+		}
+		reading := c.Instance.begin(c.Stream + " read")
+		err = c.succeed(ctx, "read", func() (err error) {
+			batch, err = c.read(ctx)
 			return err
 		})
-		if done || ctx.Err() != nil {
-			return nil
+		reading.ends()
+		if len(batch) == 0 {
+			<-c.slots
 		}
-		if err != nil {
+	}
+	return batch, err
+}
+
+// sweepAgain sweeps again and again until ctx is done.
+func (c *consumer) sweepAgain(ctx context.Context) error {
+	c.sweeping = c.Instance.begin(c.Stream + " sweep")
+	defer c.sweeping.ends()
+	for c.Instance.await(ctx) {
+		c.sweeping.moves(0)
+		if err := c.succeed(ctx, "sweep", func() error { return c.sweep(ctx) }); err != nil {
 			return err
 		}
-		if pause > 0 {
-			select {
-			case <-ctx.Done():
-			case <-time.After(pause):
-			}
+		c.sweeping.rests()
+		select {
+		case <-ctx.Done():
+		case <-time.After(sweepPause):
 		}
 	}
 	return nil
+}
+
+// succeed takes a step until it succeeds, whatever Redis says meanwhile, or ctx is done.
+// It returns only an error that must end the instance.
+func (c *consumer) succeed(ctx context.Context, part string, step func() error) error {
+	err := c.Outage.Retry(ctx, c.Stream+" "+part, func(err error) bool { return !isFatal(err) }, func() error {
+		err := step()
+		switch redisconn.KindOf(err) {
+		case redisconn.NoGroup:
+			return c.restore(ctx)
+		case redisconn.Fenced:
+			if err = c.Instance.Keep(ctx); errors.Is(err, errAway) {
+				return nil
+			}
+		}
+		return err
+	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // isFatal reports whether an error must end the instance.
@@ -199,11 +224,6 @@ func (c *consumer) restore(ctx context.Context) error {
 
 // read takes one batch of new entries in hand, if any come.
 func (c *consumer) read(ctx context.Context) ([]Entry, error) {
-	select {
-	case <-ctx.Done():
-		return nil, nil
-	case c.slots <- struct{}{}:
-	}
 	token := c.Instance.Token()
 	// A stop must not cut this call short: its entries are ours once Redis has
 	// given them out.
@@ -213,7 +233,6 @@ func (c *consumer) read(ctx context.Context) ([]Entry, error) {
 		Group: c.Service, Consumer: c.Instance.Name(), Streams: []string{c.Stream, ">"}, Count: c.Batch, Block: readBlock,
 	}).Result()
 	if err != nil || len(streams) == 0 {
-		<-c.slots
 		if errors.Is(err, redis.Nil) {
 			err = nil
 		}
@@ -229,10 +248,24 @@ func (c *consumer) read(ctx context.Context) ([]Entry, error) {
 
 // take notes that entries are in hand; a slot is taken for them already.
 func (c *consumer) take(batch []Entry) {
+	if len(batch) == 0 {
+		return
+	}
+	inHand := c.Instance.begin(c.Stream + " in hand")
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, entry := range batch {
-		c.inHand[entry.ID] = true
+		c.inHand[entry.ID] = inHand
+	}
+}
+
+// moves notes that a batch in hand, or a part of it, moves on, and does something now
+// that by its nature takes so long.
+func (c *consumer) moves(batch []Entry, takes time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if inHand := c.inHand[batch[0].ID]; inHand != nil {
+		inHand.moves(takes)
 	}
 }
 
@@ -244,8 +277,12 @@ func (c *consumer) release(batch []Entry) {
 
 // forget notes that entries are no longer in hand.
 func (c *consumer) forget(batch []Entry) {
+	if len(batch) == 0 {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.inHand[batch[0].ID].ends()
 	for _, entry := range batch {
 		delete(c.inHand, entry.ID)
 	}
@@ -278,6 +315,10 @@ func (c *consumer) pace(ctx context.Context, batch []Entry) bool {
 	for _, entry := range batch {
 		wait += c.Pace(entry)
 	}
+	if wait == 0 {
+		return true
+	}
+	c.moves(batch, wait)
 	end := time.Now().Add(wait)
 	select {
 	case <-time.After(wait):
@@ -295,6 +336,7 @@ func (c *consumer) apply(ctx context.Context, batch []Entry) error {
 	if len(batch) == 0 {
 		return nil
 	}
+	c.moves(batch, 0)
 	waits := redisconn.NewBackoff()
 	for fault := 1; ; fault++ {
 		var rejections []Rejection

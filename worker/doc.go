@@ -22,6 +22,13 @@
 //
 // If the process dies, the lock lapses after its time to live, and the name is free.
 //
+// The lock is refreshed only while the work it stands for moves on. Each read, each
+// sweep and each batch in hand says by when it will have: within [LockConfig.TTL], but
+// at least 10 s, and the time that a walk takes. While one of them is overdue the name is let
+// go, nothing is read, and others take over what is pending. When it moves on it is fenced
+// off, and the name is taken again. A server that is away, slow, or says that it
+// cannot serve makes nothing overdue, nor does a pause of the process.
+//
 // # The inbox
 //
 // An entry belongs to one instance at a time, from the moment XREADGROUP gives it

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -100,6 +101,15 @@ type Instance struct {
 	// slow refresh does not hold the reading up.
 	asking chan struct{}
 	next   string // the token under which a lapsed lock is being taken again
+
+	// clock is for how long the name was kept, in ns. It stands still while the process
+	// is paused, and while Redis is away or cannot serve.
+	clock    atomic.Int64
+	patience time.Duration // how long work may take before the name is let go
+	away     atomic.Bool   // the name is let go
+
+	mu   sync.Mutex
+	work map[*stretch]bool // under way
 }
 
 // Take takes the name. It returns an error that wraps ErrHeld and names the
@@ -116,7 +126,10 @@ func Take(ctx context.Context, rdb redis.UniversalClient, config LockConfig) (*I
 	if err != nil {
 		return nil, err
 	}
-	i := &Instance{config: config, rdb: rdb, owner: string(owner), asking: make(chan struct{}, 1)}
+	i := &Instance{
+		config: config, rdb: rdb, owner: string(owner), asking: make(chan struct{}, 1),
+		patience: max(config.TTL, patienceMin), work: map[*stretch]bool{},
+	}
 	token := cmp.Or(config.Token, rand.Text())
 	if config.Force {
 		// One SET leaves no moment in which the name is free and its former owner
@@ -164,26 +177,25 @@ func (i *Instance) holder(ctx context.Context) string {
 	return owner.String()
 }
 
+// errAway says that the name is let go, until the work moves on.
+var errAway = errors.New("the name is let go")
+
 // Keep refreshes the lock once, and takes it again where it lapsed and nobody
 // else took it. It returns an error that wraps ErrTaken and names the new owner,
 // or Redis's.
 func (i *Instance) Keep(ctx context.Context) error {
 	i.asking <- struct{}{}
 	defer func() { <-i.asking }()
+	if i.away.Load() {
+		return errAway
+	}
 	err := i.lock.Load().Refresh(ctx, i.config.TTL, nil)
 	if !errors.Is(err, redislock.ErrNotObtained) {
 		return err
 	}
-	// The reply to this may be lost, so a second try must know the lock for its own.
-	i.next = cmp.Or(i.next, rand.Text())
-	err = i.obtain(ctx, i.next)
-	switch {
-	case errors.Is(err, redislock.ErrNotObtained):
-		return fmt.Errorf("%w %s", ErrTaken, i.holder(ctx))
-	case err != nil:
+	if err := i.takeAgain(ctx); err != nil {
 		return err
 	}
-	i.next = ""
 	// Why it was gone cannot be told from here. This process may have been paused; or its
 	// machine slept, and its clock stood still while Redis's went on; or the server lost
 	// its data, and then the reading of an inbox finds that out.
@@ -191,29 +203,93 @@ func (i *Instance) Keep(ctx context.Context) error {
 	return nil
 }
 
+// takeAgain takes a name that was lost. Only who is asking may call it.
+func (i *Instance) takeAgain(ctx context.Context) error {
+	// The reply to this may be lost, so a second try must know the lock for its own.
+	i.next = cmp.Or(i.next, rand.Text())
+	err := i.obtain(ctx, i.next)
+	switch {
+	case errors.Is(err, redislock.ErrNotObtained):
+		return fmt.Errorf("%w %s", ErrTaken, i.holder(ctx))
+	case err != nil:
+		return err
+	}
+	i.next = ""
+	return nil
+}
+
+// letGo gives the name up because a part of the work does not move on, so that others
+// take over what is pending for it. What still comes of that part is fenced off.
+func (i *Instance) letGo(ctx context.Context, part string) error {
+	i.asking <- struct{}{}
+	defer func() { <-i.asking }()
+	if i.away.Load() {
+		return nil
+	}
+	if err := i.lock.Load().Release(ctx); err != nil && !errors.Is(err, redislock.ErrLockNotHeld) {
+		return err
+	}
+	i.away.Store(true)
+	i.config.Log.Error("work does not move on; the name is let go until it does, so that others take over what is pending", "instance", i.config.Name, "part", part)
+	return nil
+}
+
+// comeBack takes the name again after the work has moved on.
+func (i *Instance) comeBack(ctx context.Context) error {
+	i.asking <- struct{}{}
+	defer func() { <-i.asking }()
+	if err := i.takeAgain(ctx); err != nil {
+		return err
+	}
+	i.away.Store(false)
+	i.config.Log.Warn("work moves on, and the name was taken again; what was pending may have been taken over", "instance", i.config.Name)
+	return nil
+}
+
 // Run keeps the lock until ctx is done, and returns nil then. It returns early
 // with an error that wraps ErrTaken, or with one that will not pass by itself.
+//
+// While the work does not move on it lets the name go. What does not move on is told
+// by the instance's clock. Each refresh moves it on by the wait before it, if Redis
+// answers soon and nothing waits at its word, of which outage knows. So neither a server
+// that is away or full, nor a process that was paused, makes work look stuck.
 func (i *Instance) Run(ctx context.Context, outage *redisconn.Outage) error {
-	wait := i.config.TTL / 3
-	for {
+	usual, soon := i.config.TTL/3, min(i.config.TTL/10, 500*time.Millisecond)
+	for wait := usual; ; {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(wait):
 		}
-		err := i.Keep(ctx)
+		asked := time.Now()
+		var err error
+		switch part := i.stuck(); {
+		case part != "":
+			err = i.letGo(ctx, part)
+		case i.away.Load():
+			err = i.comeBack(ctx)
+		default:
+			err = i.Keep(ctx)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case err == nil:
-			outage.Over("lock")
-			wait = i.config.TTL / 3
-		case errors.Is(err, ErrTaken), redisconn.KindOf(err) == redisconn.Refused:
+		case isFatal(err):
 			return err
-		default:
+		case err != nil:
 			outage.Begin("lock", err)
-			wait = min(i.config.TTL/10, 500*time.Millisecond)
+			wait = soon
+			continue
 		}
+		outage.Over("lock")
+		if i.away.Load() {
+			wait = soon
+			continue
+		}
+		if time.Since(asked) < wait && !outage.Busy() {
+			i.clock.Add(int64(wait))
+		}
+		wait = usual
 	}
 }
 

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"context"
 	"errors"
 	"io"
 	"testing"
@@ -19,17 +18,17 @@ func TestAfterAnOutageTheNextOneIsNotWaitedForAsLong(t *testing.T) {
 		c := newConsumer(Config{Outage: redisconn.NewOutage(log.New(io.Discard))}, Inbox{Stream: inboxKey})
 		const outage = 20 // tries
 		var tries []time.Time
-		err := c.repeat(t.Context(), "read", 0, func(context.Context) (done bool, err error) {
+		step := func() error {
 			switch tries = append(tries, time.Now()); len(tries) {
-			case outage + 1: // it is over
-				return false, nil
-			case outage + 3:
-				return true, nil
+			case outage + 1, outage + 3:
+				return nil
 			}
-			return false, io.EOF
-		})
-		if err != nil {
-			t.Fatal(err)
+			return io.EOF
+		}
+		for range 2 {
+			if err := c.succeed(t.Context(), "read", step); err != nil {
+				t.Fatal(err)
+			}
 		}
 		if wait := tries[outage].Sub(tries[outage-1]); wait < 500*time.Millisecond {
 			t.Errorf("the last wait of the outage was %s, want it to have grown", wait)

@@ -79,7 +79,7 @@ func (c *consumer) takeOver(ctx context.Context, owner string) error {
 		var ids []any
 		c.mu.Lock()
 		for _, entry := range pending {
-			if !c.inHand[entry.ID] && len(ids) < int(c.Batch) {
+			if c.inHand[entry.ID] == nil && len(ids) < int(c.Batch) {
 				ids = append(ids, entry.ID)
 			}
 		}
@@ -88,11 +88,13 @@ func (c *consumer) takeOver(ctx context.Context, owner string) error {
 			return nil
 		}
 		if !slot {
+			resume := c.sweeping.rests()
 			select {
 			case <-ctx.Done():
 				return nil
 			case c.slots <- struct{}{}:
 			}
+			resume()
 			slot = true
 			defer func() { <-c.slots }()
 		}
@@ -100,7 +102,9 @@ func (c *consumer) takeOver(ctx context.Context, owner string) error {
 		c.take(batch)
 		if err == nil && len(batch) > 0 {
 			c.Log.Info("took over pending entries", "stream", c.Stream, "from", library.Plain(owner), "entries", len(batch))
+			c.sweeping.rests() // the batch is watched by itself
 			err = c.handle(ctx, batch)
+			c.sweeping.moves(0)
 		}
 		c.forget(batch)
 		if err != nil || len(batch) == 0 {

@@ -28,8 +28,7 @@ const (
 	// lockTTL is short, so that what the dead left is soon taken over.
 	lockTTL = 1500 * time.Millisecond
 	// restWithin is how long the library may take to come to rest once nothing goes
-	// wrong any more. The longest wait is that of a read whose answer was lost: the
-	// client library gives up after 10.5 s.
+	// wrong any more. The longest waits are those for an answer that was lost.
 	restWithin = 30 * time.Second
 	// orderWithin is how long a client waits before its user tries again.
 	orderWithin = 10 * time.Second
