@@ -51,7 +51,7 @@ const reading = "xadd xlen xrange xdel xtrim xack xclaim xpending xreadgroup xin
 var grants = map[string][]grant{
 	Getbooks: {
 		{commands: connecting + " multi exec subscribe", channels: "lending:bell:*"},
-		{commands: "xadd xrange", keys: "~lending:requests ~lending:returns"},
+		{commands: "xadd xlen xrange", keys: "~lending:requests ~lending:returns"},
 		{commands: "hget", keys: "%R~lending:receipts %R~lending:receipts:older %R~lending:loans %R~lending:fetching %R~lending:card:* %R~lending:terms"},
 		{commands: "hexists", keys: "%R~lending:receipts %R~lending:receipts:older %R~shelving:out:*"},
 		{commands: "hmget", keys: "%R~lending:fetching"},
@@ -60,10 +60,10 @@ var grants = map[string][]grant{
 		{commands: "xread xrevrange", keys: "%R~events"},
 	},
 	Lending: {
-		{commands: connecting + " time publish", channels: "lending:bell:*"},
-		{commands: reading + " exists get set unlink rename pexpire hget hmget hset hdel hlen scard sadd srem sismember smismember srandmember", keys: "~lending:*"},
+		{commands: connecting + " time info publish", channels: "lending:bell:*"},
+		{commands: reading + " xrevrange exists get set unlink rename pexpire hget hmget hset hdel hlen scard sadd srem sismember smismember srandmember", keys: "~lending:*"},
 		{commands: "xadd xlen xgroup|create", keys: "%W~shelving:fetches %W~shelving:stores"},
-		{commands: "xadd xlen", keys: "%W~events"},
+		{commands: "xadd xlen xtrim", keys: "%W~events"},
 		locking,
 		{commands: "eval evalsha", keys: "~lending:* ~shelving:fetches ~shelving:stores ~events ~instance:*"},
 	},
@@ -74,10 +74,10 @@ var grants = map[string][]grant{
 		{commands: "xgroup|create", keys: "%W~lending:requests %W~lending:returns %W~lending:deliveries"},
 		{commands: "xadd xlen", keys: "%W~events"},
 		locking,
-		{commands: "eval evalsha", keys: "~shelving:* ~lending:deliveries ~events ~instance:*"},
+		{commands: "eval evalsha", keys: "~shelving:* ~lending:requests ~lending:returns ~lending:deliveries ~events ~instance:*"},
 	},
 	Staff: {
-		{commands: connecting + " multi exec time scan"},
+		{commands: connecting + " multi exec time info scan"},
 		{commands: "exists type get getrange strlen ttl pttl pexpiretime" +
 			" hget hmget hgetall hexists hlen hstrlen hscan scard sismember smismember smembers sscan" +
 			" xlen xrange xrevrange xread xpending xinfo|stream xinfo|groups xinfo|consumers", keys: "%R~*"},

@@ -113,7 +113,7 @@ func newEvent(message redis.XMessage) (*event, error) {
 		if err := json.Unmarshal([]byte(field("books")), &e.books); err != nil {
 			return nil, fmt.Errorf("its books cannot be read: %w", err)
 		}
-	case "retried":
+	case "retried", "shed":
 	default:
 		return nil, fmt.Errorf("it tells of %s, which is nothing that a library does", quoted(e.name))
 	}

@@ -22,7 +22,7 @@ type Event struct {
 	Time time.Time `json:"time"`
 	// Event is what happened: lent, denied, returned, refused, shelved (by the
 	// lending service), fetched, awaited, stored, handed_on (by the shelving service),
-	// delivered, sent_back (by the lending service again), rejected or retried.
+	// delivered, sent_back (by the lending service again), rejected, retried or shed.
 	Event string `json:"event"`
 	// By is the instance that did it.
 	By string `json:"by,omitempty"`

@@ -43,6 +43,19 @@ type Client struct {
 	mu      sync.Mutex
 	bells   *redis.PubSub            // nil until the first wait
 	waiting map[string][]chan string // request id → those to tell of a ring
+	looked  map[string]lookedAt      // inbox → how long it was
+}
+
+// UnreadMax is how many orders may wait in an inbox before a client sends none more.
+const UnreadMax = 100_000
+
+// busyPause is the time between two looks at how many orders wait.
+const busyPause = 100 * time.Millisecond
+
+// A lookedAt is how long an inbox was at some time.
+type lookedAt struct {
+	at     time.Time
+	length int64
 }
 
 // NewClient makes a client of the library with that name. The Redis client should
@@ -55,7 +68,7 @@ func NewClient(rdb redis.UniversalClient, name string) (*Client, error) {
 	}
 	return &Client{
 		rdb: rdb, keys: keys{library.Keys{Library: name}}, bell: rand.Text(),
-		appends: appends{rdb: rdb}, waiting: map[string][]chan string{},
+		appends: appends{rdb: rdb}, waiting: map[string][]chan string{}, looked: map[string]lookedAt{},
 	}, nil
 }
 
@@ -157,7 +170,12 @@ func (c *Client) send(ctx context.Context, order Order, bell string) (string, er
 		// The service makes its group at 0, whenever it comes, so that it will be given
 		// what was appended before. So a client need not be allowed to make groups.
 		err = redisconn.Retry(ctx, redisconn.Passes, func() (err error) {
-			entry, err = c.appends.add(ctx, inbox, order.values(bell))
+			if !maybe {
+				err = c.checkBusy(ctx, order.Action)
+			}
+			if err == nil {
+				entry, err = c.appends.add(ctx, inbox, order.values(bell))
+			}
 			var reply redis.Error
 			maybe = maybe || err != nil && !errors.As(err, &reply) && !isUnsent(err)
 			return err
@@ -172,6 +190,32 @@ func (c *Client) send(ctx context.Context, order Order, bell string) (string, er
 		return "", fmt.Errorf("%w: %s %s: %w", ErrUnknown, order.Action, order.ID, err)
 	}
 	return "", fmt.Errorf("%w: %s %s: %w", ErrNotSent, order.Action, order.ID, err)
+}
+
+// checkBusy returns an error that wraps ErrBusy if too many orders wait. It looks now and
+// then only: what its own and other clients append meanwhile comes on top of UnreadMax.
+func (c *Client) checkBusy(ctx context.Context, action library.Action) error {
+	inbox := c.inbox(action)
+	c.mu.Lock()
+	looked := c.looked[inbox]
+	c.mu.Unlock()
+	if time.Since(looked.at) >= busyPause {
+		length, err := c.rdb.XLen(ctx, inbox).Result()
+		if err != nil {
+			if redisconn.KindOf(err) == redisconn.Refused {
+				return nil // a user with rules of before; the server bounds what it sends
+			}
+			return err
+		}
+		looked = lookedAt{time.Now(), length}
+		c.mu.Lock()
+		c.looked[inbox] = looked
+		c.mu.Unlock()
+	}
+	if looked.length >= UnreadMax {
+		return fmt.Errorf("%w: %d %ss wait to be decided; nothing was sent, try again later", ErrBusy, looked.length, action)
+	}
+	return nil
 }
 
 // Wait waits for the receipt of an order that was sent before. Its error wraps
@@ -231,7 +275,7 @@ func (c *Client) await(ctx context.Context, id string, rings <-chan string, look
 func (c *Client) lost(ctx context.Context, order Order, entry string) (bool, error) {
 	var entries *redis.XMessageSliceCmd
 	var answered func() bool
-	err := redisconn.Transaction(ctx, c.rdb, func(pipe redis.Pipeliner) {
+	err := redisconn.Together(ctx, c.rdb, func(pipe redis.Pipeliner) {
 		entries = pipe.XRange(ctx, c.inbox(order.Action), entry, entry)
 		answered = c.answered(ctx, pipe, order.ID)
 	})
@@ -331,7 +375,7 @@ func (c *Client) locate(ctx context.Context, rdb redis.Cmdable, receipt *library
 	}
 	var fetching *redis.SliceCmd
 	var answered func() bool
-	err = redisconn.Transaction(ctx, rdb, func(pipe redis.Pipeliner) {
+	err = redisconn.Together(ctx, rdb, func(pipe redis.Pipeliner) {
 		fetching = pipe.HMGet(ctx, c.keys.fetching(), fetched...)
 		answered = c.answered(ctx, pipe, receipt.ID)
 	})

@@ -1451,3 +1451,31 @@ func TestAClientMayBeClosedWhetherItWaitedOrNot(t *testing.T) {
 		}
 	})
 }
+
+func TestAClientSendsNothingMoreWhereTooManyWait(t *testing.T) {
+	t.Parallel()
+	ctx := deadline(t)
+	rdb := redistest.Start(t).Client(t)
+	client := newClient(t, rdb)
+	k := keys{library.Keys{Library: "main"}}
+	// Nobody reads: the last place is taken, and then there is none.
+	flood := redis.NewScript("for _ = 1, ARGV[1] do redis.call('XADD', KEYS[1], '*', 'id', 'flood') end")
+	if err := flood.Run(ctx, rdb, []string{k.Requests()}, UnreadMax-1).Err(); !errors.Is(err, redis.Nil) {
+		t.Fatal(err)
+	}
+	order := newOrder(t, library.Request, "ann", "geb")
+	if err := client.Send(ctx, order); err != nil {
+		t.Fatal(err)
+	}
+	late := newClient(t, rdb)
+	if _, err := late.Do(ctx, order); !errors.Is(err, ErrBusy) || !strings.Contains(err.Error(), "100000 requests wait") {
+		t.Errorf("Do = %v, want ErrBusy", err)
+	}
+	if n := rdb.XLen(ctx, k.Requests()).Val(); n != UnreadMax {
+		t.Errorf("%d entries wait, want %d", n, UnreadMax)
+	}
+	// What is brought back has an inbox of its own.
+	if err := late.Send(ctx, newOrder(t, library.Return, "ann", "geb")); err != nil {
+		t.Error(err)
+	}
+}

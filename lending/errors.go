@@ -11,6 +11,10 @@ var (
 	// in time. It had no effect.
 	ErrNotSent = errors.New("not sent")
 
+	// ErrBusy is returned when so many orders wait already that another would wait for
+	// long. Nothing was sent; try again later.
+	ErrBusy = errors.New("the library is busy")
+
 	// ErrUnknown is returned when the answer did not come in time. The request or
 	// return may still take effect; asking again with its id tells.
 	ErrUnknown = errors.New("the answer is not known yet")

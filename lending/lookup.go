@@ -114,7 +114,7 @@ func (c *Client) Where(ctx context.Context, book string) (*Whereabouts, error) {
 	}
 	var holder, order *redis.StringCmd
 	var front *redis.BoolCmd
-	err = redisconn.Transaction(ctx, c.rdb, func(pipe redis.Pipeliner) {
+	err = redisconn.Together(ctx, c.rdb, func(pipe redis.Pipeliner) {
 		holder = pipe.HGet(ctx, c.keys.loans(), book)
 		order = pipe.HGet(ctx, c.keys.fetching(), book)
 		front = pipe.SIsMember(ctx, c.keys.front(), book)
@@ -154,7 +154,7 @@ type Counts struct {
 func (c *Client) Count(ctx context.Context) (Counts, error) {
 	var loans, fetching, front *redis.IntCmd
 	var frontMax *redis.StringCmd
-	err := redisconn.Transaction(ctx, c.rdb, func(pipe redis.Pipeliner) {
+	err := redisconn.Together(ctx, c.rdb, func(pipe redis.Pipeliner) {
 		loans = pipe.HLen(ctx, c.keys.loans())
 		fetching = pipe.HLen(ctx, c.keys.fetching())
 		front = pipe.SCard(ctx, c.keys.front())

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"example.com/library/library"
+	"example.com/library/redisconn"
 	"example.com/library/scripts"
 	"example.com/library/worker"
 
@@ -34,6 +35,13 @@ const (
 	// storage but at least demandMin, before older notes fade.
 	demandPerPlace = 10
 	demandMin      = 1000
+)
+
+// How much of the server's memory may be used, in percent. From RequestsMemoryMax on requests
+// wait; orders that nobody has read are given up from that of their inbox on.
+const (
+	RequestsMemoryMax = 90
+	returnsMemoryMax  = 95
 )
 
 // A Service is the lending service, as one instance runs it.
@@ -70,7 +78,11 @@ func (s *Service) Prepare(ctx context.Context) error {
 		}
 		terms = append(terms, "since_ms", now.UnixMilli())
 	}
-	return s.config.Redis.HSet(ctx, s.keys.terms(), terms...).Err()
+	err = s.config.Redis.HSet(ctx, s.keys.terms(), terms...).Err()
+	if redisconn.IsFull(err) {
+		err = redisconn.Insist(ctx, s.config.Redis, s.keys.terms(), append([]any{"HSET", s.keys.terms()}, terms...)...)
+	}
+	return err
 }
 
 // Inboxes are the streams the service reads, and what it does with them.
@@ -83,11 +95,12 @@ func (s *Service) Inboxes() []worker.Inbox {
 	}
 	deliveries := inbox(s.keys.Deliveries(), s.Deliver, worker.Reject)
 	deliveries.Batch = worker.ParcelsBatch
-	return []worker.Inbox{
-		inbox(s.keys.Requests(), s.Lend, s.rejectOrder(library.Request)),
-		inbox(s.keys.Returns(), s.Return, s.rejectOrder(library.Return)),
-		deliveries,
-	}
+	requests := inbox(s.keys.Requests(), s.Lend, s.rejectOrder(library.Request))
+	returns := inbox(s.keys.Returns(), s.Return, s.rejectOrder(library.Return))
+	// What is left free is for returns, which end loans.
+	requests.MemoryMax, requests.Waits, requests.UnreadMax = RequestsMemoryMax, true, UnreadMax
+	returns.MemoryMax, returns.UnreadMax = returnsMemoryMax, UnreadMax
+	return []worker.Inbox{requests, returns, deliveries}
 }
 
 // Lend decides a batch of requests, see lend.lua. It returns the entries that
@@ -148,7 +161,7 @@ func (s *Service) decide(ctx context.Context, action library.Action, batch []wor
 				args = append(args, book)
 			}
 		}
-		replies, err := script.Run(ctx, s.config.Redis, keys, args...).StringSlice()
+		replies, err := script.Run(ctx, redisconn.Regardless(s.config.Redis), keys, args...).StringSlice()
 		if err != nil {
 			return fmt.Errorf("decide a %s: %w", action, err)
 		}
@@ -223,7 +236,7 @@ func (s *Service) Deliver(ctx context.Context, batch []worker.Entry) ([]worker.R
 				args = append(args, order.Request, order.Book)
 			}
 		}
-		replies, err := scripts.Deliver.Run(ctx, s.config.Redis, keys, args...).StringSlice()
+		replies, err := scripts.Deliver.Run(ctx, redisconn.Regardless(s.config.Redis), keys, args...).StringSlice()
 		if err != nil {
 			return nil, fmt.Errorf("deliver: %w", err)
 		}

@@ -25,3 +25,17 @@ func Transaction(ctx context.Context, rdb redis.Cmdable, queue func(redis.Pipeli
 	}
 	return err
 }
+
+// Together is Transaction for commands that only read, and whose order alone is enough where
+// it must be: a full server takes no transaction, and is then asked without one.
+func Together(ctx context.Context, rdb redis.Cmdable, queue func(redis.Pipeliner)) error {
+	err := Transaction(ctx, rdb, queue)
+	if !IsFull(err) {
+		return err
+	}
+	_, err = rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		queue(pipe)
+		return nil
+	})
+	return err
+}

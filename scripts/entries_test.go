@@ -48,6 +48,18 @@ func retry(request string) call {
 	return call{scripts.Retry, []string{"rejected", "inbox", "events", "receipts", "older"}, []any{"2-0", logMax, request}}
 }
 
+// shed is the call that leaves so many unread entries, and so many of the log.
+func shed(keep, logKeep int) call {
+	return call{scripts.Shed, []string{"instance", "inbox", "events"}, []any{secret, worker, group, keep, logKeep}}
+}
+
+// waiting is an inbox of n entries, of which the first few are pending for worker1.
+func waiting(n, pending int) stream {
+	s := given(pending)
+	s.Entries = filled(1, n)
+	return s
+}
+
 func prolong() call {
 	return call{scripts.Prolong, []string{"receipts", "older"}, []any{3600 * 1000}}
 }
@@ -337,6 +349,45 @@ func TestRetiringLosesNothing(t *testing.T) {
 		},
 	}
 	onBoth(t, func(t *testing.T, b *bench) { b.run(t, tests) })
+}
+
+func TestWhatIsShedIsTheNewestThatNobodyHasRead(t *testing.T) {
+	old := []entry{{"1-0", "event", "before"}, {"2-0", "event", "before"}}
+	event := func(first, last, count string) entry {
+		return entry{"new", "event", "shed", "by", worker, "stream", "inbox", "entry", first, "last", last, "entries", count}
+	}
+	tests := []test{
+		{
+			name:  "the newest go, and what an instance has stays",
+			start: state{"inbox": waiting(5, 2), "events": entries(old...)},
+			call:  shed(1, 5),
+			want:  []any{2, 1, 2},
+			end:   state{"inbox": waiting(3, 2), "events": entries(old[0], old[1], event("4-0", "5-0", "2"))},
+		},
+		{
+			name:  "all that is unread may go",
+			start: state{"inbox": waiting(3, 2), "events": entries(old...)},
+			call:  shed(0, 5),
+			want:  []any{1, 0, 2},
+			end:   state{"inbox": waiting(2, 2), "events": entries(old[0], old[1], event("3-0", "3-0", "1"))},
+		},
+		{
+			name:  "nothing goes where no more wait than may stay",
+			start: state{"inbox": waiting(3, 1), "events": entries(old...)},
+			call:  shed(2, 5),
+			want:  []any{0, 2, 2},
+			end:   state{"inbox": waiting(3, 1), "events": entries(old...)},
+		},
+		{
+			name:  "the log is shortened to its newest entries",
+			start: state{"inbox": waiting(1, 1), "events": entries(old...)},
+			call:  shed(5, 1),
+			want:  []any{0, 0, 1},
+			end:   state{"inbox": waiting(1, 1), "events": entries(old[1])},
+		},
+	}
+	// The embedded server has no limit on its memory, so nothing is shed there.
+	onRedis(t, func(t *testing.T, b *bench) { b.run(t, tests) })
 }
 
 func TestRetryingPutsAnEntryBack(t *testing.T) {

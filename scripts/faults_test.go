@@ -117,6 +117,17 @@ var examples = map[string]example{
 		overlooked: map[string]string{"receipts": overlookedEnd, "older": overlookedEnd},
 	},
 
+	"shed": {
+		call:  shed(1, 5),
+		start: state{"inbox": waiting(4, 1), "events": record},
+		emits: 1,
+	},
+	"shed: the log": {
+		call:  shed(5, 1),
+		start: state{"inbox": waiting(2, 1), "events": entries(entry{"1-0", "event", "before"}, entry{"2-0", "event", "before"})},
+		emits: -1,
+	},
+
 	"lend: a book of her own, and an entry stays pending": {
 		call: lend(5, by("ann", "r1", "geb", "emma").rung("b1")),
 		start: state{

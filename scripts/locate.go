@@ -24,7 +24,9 @@ var (
 // given, line is the number in Redis's error (on @user_script:LINE), and keys are those
 // that the script was given.
 func Locate(script string, line int, keys []string) Place {
-	place := Place{Script: fileOf[script]}
+	of := sourceOf[script]
+	place := Place{Script: of.file}
+	line -= of.before
 	if place.Script == "" || line < 1 {
 		return place
 	}

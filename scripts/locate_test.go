@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"example.com/library/scripts"
+
+	"github.com/redis/go-redis/v9"
 )
 
 func TestALineOfAScriptIsLocatedWithItsFirstCommand(t *testing.T) {
@@ -28,6 +30,11 @@ func TestALineOfAScriptIsLocatedWithItsFirstCommand(t *testing.T) {
 		for _, script := range []string{text, scripts.Fetch.Hash()} {
 			if got := scripts.Locate(script, number, keys); got != want {
 				t.Errorf("Locate of %q = %+v, want %+v", test.line, got, want)
+			}
+		}
+		for _, script := range []string{scripts.Regardless + text, redis.NewScript(scripts.Regardless + text).Hash()} {
+			if got := scripts.Locate(script, number+1, keys); got != want {
+				t.Errorf("Locate of %q under one more line = %+v, want %+v", test.line, got, want)
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,12 +77,12 @@ func TestAServerThatTakesNoWritesIsAFaultThatPassesAndChangesNothing(t *testing.
 			passed: func(t *testing.T) { set(t, "min-replicas-to-write", "0") },
 		},
 	}
-	needsMemory := b.additions(t)
+	needsMemory, isWrite := b.additions(t), b.writes(t)
 	for name, example := range examples {
-		adds := false
-		for _, made := range b.made(t, name) {
-			adds = adds || needsMemory[made.command]
-		}
+		// Redis asks for memory before the first write only.
+		made := b.made(t, name)
+		first := slices.IndexFunc(made, func(m request) bool { return isWrite[strings.Split(m.command, "|")[0]] })
+		adds := first >= 0 && needsMemory[made[first].command]
 		want := b.result(t, example)
 		for _, refusal := range refusals {
 			t.Run(refusal.code+" "+name, func(t *testing.T) {
@@ -112,6 +113,33 @@ func TestAServerThatTakesNoWritesIsAFaultThatPassesAndChangesNothing(t *testing.
 	}
 }
 
+// writes are the commands that write.
+func (b *bench) writes(t *testing.T) map[string]bool {
+	t.Helper()
+	isWrite := map[string]bool{}
+	for name, info := range must(b.rdb.Command(t.Context()).Result())(t) {
+		isWrite[name] = slices.Contains(info.Flags, "write")
+	}
+	return isWrite
+}
+
+// What is there must be finished though the memory is full, or nothing ever frees any.
+func TestAFullServerFinishesWhatItIsToldRegardless(t *testing.T) {
+	onRedis(t, func(t *testing.T, b *bench) {
+		for name, example := range examples {
+			t.Run(name, func(t *testing.T) {
+				want := b.result(t, example)
+				b.start(t, example.start)
+				must(b.rdb.ConfigSet(t.Context(), "maxmemory", "1").Result())(t)
+				from := b.now(t)
+				reply := must(example.script.Run(t.Context(), redisconn.Regardless(b.rdb), example.keys, example.args...).Result())(t)
+				must(b.rdb.ConfigSet(t.Context(), "maxmemory", "0").Result())(t)
+				b.wantResult(t, want, from, reply)
+			})
+		}
+	})
+}
+
 // await waits until the server's own account of a subject has all these lines.
 func (b *bench) await(t *testing.T, subject string, lines ...string) {
 	t.Helper()
@@ -138,10 +166,7 @@ func (b *bench) await(t *testing.T, subject string, lines ...string) {
 func TestAServerThatFillsUpWhileAScriptRunsDoesNotStopItHalfWay(t *testing.T) {
 	const filling, room = 8 << 20, 4 << 20
 	onRedis(t, func(t *testing.T, b *bench) {
-		isWrite := map[string]bool{}
-		for name, info := range must(b.rdb.Command(t.Context()).Result())(t) {
-			isWrite[name] = !info.ReadOnly && name != "publish"
-		}
+		isWrite := b.writes(t)
 		for name, example := range examples {
 			made := b.made(t, name)
 			want := b.result(t, example)

@@ -6,6 +6,9 @@
 //
 //	cat scripts/shared/{step,lock}.lua scripts/retire.lua | redis-cli --eval /dev/stdin KEY… , ARG…
 //
+// Only where a full server refuses it, a script is run again with one line before it, see
+// Regardless.
+//
 // Each header tells a script's keys, arguments, replies and faults; tests compare it with
 // the code.
 package scripts
@@ -34,17 +37,30 @@ var (
 	Retire  = load("retire")
 	Retry   = load("retry")
 	Prolong = load("prolong")
+	Shed    = load("shed")
 )
 
-// fileOf is each script's file by its text and by its hash: EVAL is given the one, EVALSHA
-// the other.
-var fileOf = map[string]string{}
+// Regardless is the first line under which Redis runs a script though its memory is full.
+// Without it a full server refuses a script's first write, if that adds something.
+const Regardless = "#!lua flags=allow-oom\n"
+
+// A source is a script's file, and how many lines stand before it in what Redis is given.
+type source struct {
+	file   string
+	before int
+}
+
+// sourceOf is each script's source by its text and by its hash: EVAL is given the one,
+// EVALSHA the other.
+var sourceOf = map[string]source{}
 
 func load(name string) *redis.Script {
 	file := name + ".lua"
-	script := redis.NewScript(Text(file))
-	fileOf[Text(file)], fileOf[script.Hash()] = file, file
-	return script
+	for before, text := range []string{Text(file), Regardless + Text(file)} {
+		of := source{file, before}
+		sourceOf[text], sourceOf[redis.NewScript(text).Hash()] = of, of
+	}
+	return redis.NewScript(Text(file))
 }
 
 // Text is what Redis is given for a script.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.com/library/library"
+	"example.com/library/redisconn"
 	"example.com/library/scripts"
 	"example.com/library/worker"
 
@@ -108,7 +109,7 @@ func (s *Service) apply(ctx context.Context, batch []worker.Entry, read func(wor
 				keys = append(keys, s.keys.out(order.Book))
 			}
 		}
-		words, err := script.Run(ctx, s.config.Redis, keys, args...).StringSlice()
+		words, err := script.Run(ctx, redisconn.Regardless(s.config.Redis), keys, args...).StringSlice()
 		if err != nil {
 			return nil, fmt.Errorf("apply %s: %w", inbox, err)
 		}

@@ -53,6 +53,13 @@ type Inbox struct {
 	// Pace tells how long an instance takes over an entry before it is applied; nil
 	// for no time.
 	Pace func(entry Entry) time.Duration
+	// MemoryMax is how much of the server's memory may be used, in percent, before entries
+	// that nobody has read are given up, see shed.lua. Waits says that until there is room
+	// nothing is read. Default: 0, never; right for an inbox that only services append to.
+	MemoryMax int64
+	Waits     bool
+	// UnreadMax is how many unread entries no client adds to, see MemoryMax.
+	UnreadMax int64
 	// Prepare makes what the service needs, where it is missing. It is called again
 	// after the library's data vanished.
 	Prepare func(ctx context.Context) error
@@ -87,6 +94,7 @@ type consumer struct {
 	slots chan struct{}   // one for each batch in hand
 	turn  chan struct{}   // held by whoever reads
 	grace context.Context // ends stopGrace after Run was told to stop
+	room  room
 
 	sweeping *stretch
 
@@ -224,6 +232,9 @@ func (c *consumer) restore(ctx context.Context) error {
 
 // read takes one batch of new entries in hand, if any come.
 func (c *consumer) read(ctx context.Context) ([]Entry, error) {
+	if may, err := c.makeRoom(ctx); err != nil || !may {
+		return nil, err
+	}
 	token := c.Instance.Token()
 	// A stop must not cut this call short: its entries are ours once Redis has
 	// given them out.
@@ -403,7 +414,7 @@ func (c *consumer) reject(ctx context.Context, rejection Rejection) error {
 	}, rejection.Entry.kept()...)
 	var answer string
 	err := c.insist(func(ctx context.Context) (err error) {
-		answer, err = scripts.Reject.Run(ctx, c.Redis, keys, args...).Text()
+		answer, err = scripts.Reject.Run(ctx, redisconn.Regardless(c.Redis), keys, args...).Text()
 		return err
 	})
 	switch {

@@ -134,7 +134,11 @@ func Take(ctx context.Context, rdb redis.UniversalClient, config LockConfig) (*I
 	if config.Force {
 		// One SET leaves no moment in which the name is free and its former owner
 		// could take it back. Obtain then finds its own token there.
-		if err := rdb.Set(ctx, i.Key(), token+i.owner, config.TTL).Err(); err != nil {
+		err := rdb.Set(ctx, i.Key(), token+i.owner, config.TTL).Err()
+		if redisconn.IsFull(err) {
+			err = redisconn.Insist(ctx, rdb, i.Key(), "SET", i.Key(), token+i.owner, "PX", config.TTL.Milliseconds())
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -158,7 +162,7 @@ func (i *Instance) Key() string { return i.config.Keys.Instance(i.config.Name) }
 func (i *Instance) Token() string { return i.lock.Load().Token() }
 
 func (i *Instance) obtain(ctx context.Context, token string) error {
-	lock, err := redislock.Obtain(ctx, i.rdb, i.Key(), i.config.TTL, &redislock.Options{Token: token, Metadata: i.owner})
+	lock, err := redislock.Obtain(ctx, redisconn.Regardless(i.rdb), i.Key(), i.config.TTL, &redislock.Options{Token: token, Metadata: i.owner})
 	if err == nil {
 		i.lock.Store(lock)
 	}

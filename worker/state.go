@@ -51,7 +51,7 @@ func Look(ctx context.Context, rdb redis.UniversalClient, stream, group string) 
 	var length *redis.IntCmd
 	var read, first *redis.XMessageSliceCmd
 	var now *redis.TimeCmd
-	err = redisconn.Transaction(ctx, rdb, func(pipe redis.Pipeliner) {
+	err = redisconn.Together(ctx, rdb, func(pipe redis.Pipeliner) {
 		length = pipe.XLen(ctx, stream)
 		read = pipe.XRange(ctx, stream, "-", given)
 		first = pipe.XRangeN(ctx, stream, "-", "+", 1)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"example.com/library/library"
+	"example.com/library/redisconn"
 	"example.com/library/scripts"
 
 	"github.com/redis/go-redis/v9"
@@ -15,6 +16,9 @@ import (
 // the group was. The group begins at 0, so that it sees what was appended before it.
 func Ensure(ctx context.Context, rdb redis.UniversalClient, stream, group string) (made bool, err error) {
 	err = rdb.XGroupCreateMkStream(ctx, stream, group, "0").Err()
+	if redisconn.IsFull(err) {
+		err = redisconn.Insist(ctx, rdb, stream, "XGROUP", "CREATE", stream, group, "0", "MKSTREAM")
+	}
 	if err != nil && strings.HasPrefix(err.Error(), "BUSYGROUP") {
 		return false, nil
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"example.com/library/library"
+	"example.com/library/redisconn"
 	"example.com/library/scripts"
 
 	"github.com/redis/go-redis/v9"
@@ -25,7 +26,11 @@ func (c *consumer) sweep(ctx context.Context) error {
 	isMe := func(other redis.XInfoConsumer) bool { return other.Name == c.Instance.Name() }
 	if !slices.ContainsFunc(consumers, isMe) {
 		// Redis would list this instance only once it was given an entry.
-		if err := c.Redis.XGroupCreateConsumer(ctx, c.Stream, c.Service, c.Instance.Name()).Err(); err != nil {
+		err := c.Redis.XGroupCreateConsumer(ctx, c.Stream, c.Service, c.Instance.Name()).Err()
+		if redisconn.IsFull(err) {
+			err = redisconn.Insist(ctx, c.Redis, c.Stream, "XGROUP", "CREATECONSUMER", c.Stream, c.Service, c.Instance.Name())
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -118,7 +123,7 @@ func (c *consumer) takeOver(ctx context.Context, owner string) error {
 // was trimmed away while it was pending is set aside.
 func (c *consumer) claim(ctx context.Context, owner string, ids []any) ([]Entry, error) {
 	token := c.Instance.Token()
-	reply, err := scripts.Claim.Run(ctx, c.Redis,
+	reply, err := scripts.Claim.Run(ctx, redisconn.Regardless(c.Redis),
 		[]string{c.Instance.Key(), c.Keys.Instance(owner), c.Stream, c.Keys.Rejected(c.Service), c.Keys.Events()},
 		append([]any{token, c.Instance.Name(), owner, c.Service, c.LogMax, rejectedMax}, ids...)...).Slice()
 	if err != nil {

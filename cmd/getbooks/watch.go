@@ -87,7 +87,7 @@ func parseSince(text string) (time.Time, error) {
 func describeEvent(event *events.Event) string {
 	style := good
 	switch event.Event {
-	case "denied", "refused", "rejected", "sent_back":
+	case "denied", "refused", "rejected", "sent_back", "shed":
 		style = bad
 	case "fetched", "awaited", "stored", "handed_on", "shelved", "retried":
 		style = faint

@@ -43,6 +43,8 @@ type status struct {
 	Streams   []worker.State  `json:"streams"`
 	Lending   lending.Counts  `json:"lending"`
 	Shelving  shelving.Counts `json:"shelving"`
+	// Memory is how full the server is; left out if it has no limit, or tells none.
+	Memory redisconn.Memory `json:"memory,omitzero"`
 	// Rejected is how many entries each service set aside.
 	Rejected map[string]int64 `json:"rejected"`
 }
@@ -117,6 +119,11 @@ func lookAround(ctx context.Context, rdb redis.UniversalClient, keys library.Key
 		owner.Host = library.Plain(owner.Host)
 		status.Instances = append(status.Instances, runningOwner{Name: library.Plain(name), Owner: owner})
 	}
+	var err error
+	status.Memory, err = redisconn.ReadMemory(ctx, rdb, keys)
+	if err != nil && redisconn.KindOf(err) != redisconn.Refused { // a user with rules of before may not ask
+		return nil, err
+	}
 	client, err := lending.NewClient(rdb, keys.Library)
 	if err != nil {
 		return nil, err
@@ -153,6 +160,12 @@ func (s *status) write(w io.Writer) error {
 	fmt.Fprintf(table, "lent\t%d\tof these on their way: %d\n", s.Lending.Loans, s.Lending.OnTheWay)
 	fmt.Fprintf(table, "front storage\t%d\troom for: %d\n", s.Lending.Front, s.Lending.FrontMax)
 	fmt.Fprintf(table, "off the shelves\t%d\tof these awaited: %d\n", s.Shelving.Out, s.Shelving.Awaited)
+	switch percent := s.Memory.Percent(); {
+	case percent >= lending.RequestsMemoryMax:
+		fmt.Fprintf(table, "\nthe server's memory is full: %d %% of %d bytes; requests wait, and what is too much is given up\n", percent, s.Memory.Max)
+	case percent >= lending.RequestsMemoryMax-15:
+		fmt.Fprintf(table, "\nthe server's memory is nearly full: %d %% of %d bytes; from %d %% on requests wait\n", percent, s.Memory.Max, lending.RequestsMemoryMax)
+	}
 	for _, service := range library.Services() {
 		if n := s.Rejected[service]; n > 0 {
 			fmt.Fprintf(table, "\n%d entries rejected by %s; see lendingd rejected\n", n, service)
