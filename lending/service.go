@@ -214,7 +214,7 @@ func (s *Service) rejection(order placed, reason string) worker.Rejection {
 		return rejection
 	}
 	rejection.Request, rejection.Receipt = order.ID, order.rejected(rejection.Reason)
-	rejection.Pages = []string{s.keys.receipts(), s.keys.olderReceipts()}
+	rejection.Pages = []string{s.keys.receipts(), s.keys.olderReceipts(), s.keys.page()}
 	if order.bell != "" {
 		rejection.Bell = s.keys.bells() + order.bell
 	}

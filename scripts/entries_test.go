@@ -21,7 +21,7 @@ type refusal struct {
 func reject(r refusal) call {
 	keys := []string{"instance", "inbox", "rejected", "events"}
 	if r.request != "" {
-		keys = append(keys, "receipts", "older")
+		keys = append(keys, "receipts", "older", "page")
 	}
 	args := []any{secret, worker, group, logMax, setMax, "2-0", reason, r.request, r.receipt, weekMS, r.bell}
 	return call{scripts.Reject, keys, append(args, r.fields...)}
@@ -100,12 +100,12 @@ func TestRejectingSetsAnEntryAside(t *testing.T) {
 			}),
 		},
 		{
-			name:  "the first receipt lasts three times as long as it must, where nobody turns the page",
+			name:  "the first receipt begins a page, and lasts three times as long as it must, where nobody turns that",
 			start: three.with(state{"page": nil}),
 			call:  reject(refusal{request: "r1", receipt: sorry}),
 			want:  "rejected",
 			end: without2.with(state{
-				"page": nil, "receipts": passing{hash{"r1": sorry}, 3 * weekHours},
+				"page": expiring{worker, weekHours}, "receipts": passing{hash{"r1": sorry}, 3 * weekHours},
 				"rejected": entries(setAside("new", "2-0", reason)),
 				"events":   entries(rejectedEvent("2-0", reason, sorry)),
 			}),
@@ -123,12 +123,12 @@ func TestRejectingSetsAnEntryAside(t *testing.T) {
 			}),
 		},
 		{
-			name:  "the receipt stands on this page even if that is full and passes soon, and turns none",
+			name:  "a full page is turned, so that receipts for rubbish come to an end",
 			start: three.with(state{"page": nil, "receipts": passing{hash{"r0": "another"}, 1}, "older": passing{hash{"r00": "an older one"}, 200}}),
 			call:  reject(refusal{request: "r1", receipt: sorry}),
 			want:  "rejected",
 			end: without2.with(state{
-				"page": nil, "receipts": passing{hash{"r0": "another", "r1": sorry}, 3 * weekHours}, "older": passing{hash{"r00": "an older one"}, 200},
+				"page": expiring{worker, weekHours}, "receipts": passing{hash{"r1": sorry}, 3 * weekHours}, "older": passing{hash{"r0": "another"}, 1},
 				"rejected": entries(setAside("new", "2-0", reason)),
 				"events":   entries(rejectedEvent("2-0", reason, sorry)),
 			}),

@@ -83,6 +83,12 @@ var examples = map[string]example{
 		start: state{
 			"inbox": given(2), "rejected": record, "events": record, "receipts": hash{"r8": "a receipt"}, "older": hash{"r9": "an older one"},
 		},
+		emits:      1,
+		overlooked: map[string]string{"page": overlookedPage},
+	},
+	"reject: the page is full": {
+		call:  reject(refusal{request: "r1", receipt: "a receipt"}),
+		start: state{"inbox": given(2), "page": nil, "receipts": hash{"r8": "a receipt"}, "older": hash{"r9": "an older one"}},
 		emits: 1,
 	},
 	"reject: nothing stays pending": {

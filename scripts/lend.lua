@@ -3,7 +3,7 @@
 -- The free books of a request are lent if there is at least one and the user's card has
 -- room for all of them. A book in front storage is in the user's hands at once; any other
 -- is ordered from the shelving service.
--- Uses step.lua, json.lua, orders.lua
+-- Uses step.lua, json.lua, receipts.lua, orders.lua
 --
 -- KEYS[1]  instance  STRING  the lock of the instance that calls
 -- KEYS[2]  requests  STREAM  the inbox the entries were read from

@@ -1,5 +1,5 @@
 -- reject.lua sets an entry aside that could not be understood or applied.
--- Uses step.lua, rejected.lua
+-- Uses step.lua, receipts.lua, rejected.lua
 --
 -- KEYS[1] instance  STRING  the lock of the instance that calls
 -- KEYS[2] inbox     STREAM  the inbox the entry was read from
@@ -7,6 +7,7 @@
 -- KEYS[4] events    STREAM  the log
 -- KEYS[5] receipts  HASH    request -> receipt, this page; absent where no request id can be told
 -- KEYS[6] older     HASH    request -> receipt, the page before; absent likewise
+-- KEYS[7] page      STRING  exists until this page is full; absent likewise
 --
 -- ARGV[1] token         the token in the instance's lock
 -- ARGV[2] name          the instance's name, under which the entry is pending
@@ -32,6 +33,7 @@ local rejected = KEYS[3]
 local events = KEYS[4]
 local receipts = KEYS[5]
 local older = KEYS[6]
+local page = KEYS[7]
 local token = ARGV[1]
 local name = ARGV[2]
 local group = ARGV[3]
@@ -48,15 +50,18 @@ local bell = ARGV[11]
 local fault = fenced(instance, token)
 if fault then return fault end
 need('XADD', rejected, '*', '', '') need_done(inbox, group)
-if request ~= '' then need('HSET', receipts, '', '') need('PEXPIRE', receipts, '0') end
+local pages = { receipts = receipts, older = older, page = page }
+if request ~= '' then need('HSET', receipts, '', '') need('PEXPIRE', receipts, '0') need_turn(pages) end
 if bell ~= '' then need('PUBLISH', bell, '') end
 if #call('XPENDING', inbox, group, id, id, '1', name) == 0 then return 'gone' end
 call('XLEN', rejected)
 call('XLEN', events)
 local standing = find_receipt(receipts, older, request)
+local full = request ~= '' and not standing and call('EXISTS', page) == 0
 
 -- Write. The entry itself goes, although an older one may still be pending.
 set_aside(events, log_max, name, rejected, rejected_max, inbox, id, reason, text, unpack(ARGV, 12))
+if full then turn(pages, name, receipt_ms) end
 if request ~= '' and not standing then
   call('HSET', receipts, request, text)
   call('PEXPIRE', receipts, 3 * receipt_ms)

@@ -3,7 +3,7 @@
 -- A book that comes back goes into front storage. If that has no room for all, the books
 -- in least demand go to the shelving service, of those that came back and those that
 -- stood there.
--- Uses step.lua, json.lua, orders.lua, demand.lua
+-- Uses step.lua, json.lua, receipts.lua, orders.lua, demand.lua
 --
 -- KEYS[1]  instance  STRING  the lock of the instance that calls
 -- KEYS[2]  returns   STREAM  the inbox the entries were read from

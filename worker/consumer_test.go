@@ -612,7 +612,7 @@ func TestAnEntryThatCameBackTooOftenIsSetAside(t *testing.T) {
 		w.inbox.Reject = func(entry Entry, reason string) Rejection {
 			rejection := Reject(entry, reason)
 			rejection.Request, rejection.Receipt, rejection.Bell = "r1", `{"outcome":"rejected"}`, "bell"
-			rejection.Pages = []string{receiptsKey, olderKey}
+			rejection.Pages = []string{receiptsKey, olderKey, pageKey}
 			return rejection
 		}
 		w.run(t)
@@ -660,10 +660,11 @@ func TestAReceiptThatStoodBeforeARejectionStandsOnEitherPage(t *testing.T) {
 		w.inbox.Handle = func(ctx context.Context, batch []Entry) ([]Rejection, error) {
 			rejection := Reject(batch[0], "for a test")
 			rejection.Request, rejection.Receipt, rejection.Bell = "r"+batch[0].Fields["number"], `{"outcome":"rejected"}`, "bell"
-			rejection.Pages = []string{receiptsKey, olderKey}
+			rejection.Pages = []string{receiptsKey, olderKey, pageKey}
 			return []Rejection{rejection}, nil
 		}
-		if err := errors.Join(rdb.HSet(ctx, receiptsKey, "r0", "this").Err(), rdb.HSet(ctx, olderKey, "r1", "older").Err()); err != nil {
+		if err := errors.Join(rdb.HSet(ctx, receiptsKey, "r0", "this").Err(), rdb.HSet(ctx, olderKey, "r1", "older").Err(),
+			rdb.Set(ctx, pageKey, "worker9", time.Hour).Err()); err != nil {
 			t.Fatal(err)
 		}
 		add(t, ctx, rdb, 3)

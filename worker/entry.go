@@ -45,7 +45,7 @@ type Rejection struct {
 	Reason string
 	// Request is the request's id, where it could be told; else it is empty, and so
 	// are Receipt, which tells the asker so, and Pages, the keys of this page of
-	// receipts and the older one.
+	// receipts, the older one, and the mark that this page is not full.
 	Request, Receipt string
 	Pages            []string
 	// Bell is the channel on which the receipt is rung; empty for none.

@@ -21,6 +21,7 @@ import (
 const (
 	receiptsKey = "{main}:lending:receipts"
 	olderKey    = "{main}:lending:receipts:older"
+	pageKey     = "{main}:lending:receipts:page"
 )
 
 // setAside has a worker reject entries with the given fields, and returns them.

@@ -38,11 +38,11 @@ local function find_receipts(inbox, group, receipts, older, page, requested, sli
       standing[n], void[#void + 1] = false, requested[n]
     end
   end
-  local full = call('EXISTS', page) == 0
+  local pages = { receipts = receipts, older = older, page = page, full = call('EXISTS', page) == 0, void = void }
   need('HSET', receipts, '', '') need('PEXPIRE', receipts, '0')
   if #void > 0 then need('HDEL', receipts, '') need('HDEL', older, '') end
-  if full then need('UNLINK', older) need('EXISTS', receipts) need('RENAME', receipts, older) need('SET', page, '') end
-  return standing, { receipts = receipts, older = older, page = page, full = full, void = void }
+  if pages.full then need_turn(pages) end
+  return standing, pages
 end
 
 local function ending(reply, due_ms)
@@ -68,13 +68,7 @@ local function record(decided, answers, events, log_max, name, pages, receipt_ms
     call('HDEL', receipts, unpack(pages.void))
     call('HDEL', older, unpack(pages.void))
   end
-  -- The full page becomes the older page, and the one before it is forgotten, which Redis
-  -- does in the background.
-  if pages.full then
-    call('UNLINK', older)
-    if call('EXISTS', receipts) == 1 then call('RENAME', receipts, older) end
-    call('SET', pages.page, name, 'PX', receipt_ms)
-  end
+  if pages.full then turn(pages, name, receipt_ms) end
   call('HSET', receipts, unpack(fields))
   -- If nobody decides anything any more, nobody turns the page, so it also expires.
   call('PEXPIRE', receipts, 3 * receipt_ms)
