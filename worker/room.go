@@ -31,6 +31,7 @@ type room struct {
 	memory redisconn.Memory
 	looked time.Time
 	full   bool
+	begun  bool // some was given up, and more must be
 }
 
 // makeRoom reports whether the inbox may be read as far as the server's memory goes, and
@@ -45,7 +46,7 @@ func (c *consumer) makeRoom(ctx context.Context) (bool, error) {
 		pause = roomPause
 	}
 	waits := c.room.full && c.Waits
-	if since := time.Since(c.room.looked); since < pause {
+	if since := time.Since(c.room.looked); since < pause && !c.room.begun {
 		if !waits {
 			return true, nil
 		}
@@ -59,7 +60,7 @@ func (c *consumer) makeRoom(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if c.isFull() != c.room.full {
+	if (c.isFull() || c.room.begun) != c.room.full {
 		c.room.full = !c.room.full
 		if c.room.full {
 			c.Log.Warn("the server's memory is full; making room", "stream", c.Stream, "used", c.room.memory.Used, "max", c.room.memory.Max)
@@ -68,9 +69,10 @@ func (c *consumer) makeRoom(ctx context.Context) (bool, error) {
 		}
 	}
 	if c.room.full {
+		c.room.begun = true
 		err = c.shed(ctx)
 	}
-	return !c.room.full || !c.Waits, err
+	return !c.room.full || !c.room.begun && !c.Waits, err
 }
 
 func (c *consumer) look(ctx context.Context) error {
@@ -122,6 +124,7 @@ func (c *consumer) shed(ctx context.Context) error {
 		case unread > fits && (gone > 0 || keep > fits):
 			keep = fits
 		default:
+			c.room.begun = false
 			return nil
 		}
 	}

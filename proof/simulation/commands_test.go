@@ -70,12 +70,13 @@ func TestEveryCommandThatThePackagesSendIsInTheListOfSweptCommands(t *testing.T)
 	if diff := cmp.Diff(slices.Sorted(maps.Keys(sentBy)), slices.Sorted(maps.Keys(used))); diff != "" {
 		t.Errorf("the packages send commands by other methods than listed (-list +sent):\n%s", diff)
 	}
+	// shed.lua is left out: the simulated server has no limit on its memory.
 	scripts, err := filepath.Glob(filepath.Join("..", "..", "scripts", "*.lua"))
 	if err != nil || len(scripts) == 0 {
 		t.Fatalf("no scripts: %v", err)
 	}
 	for _, script := range scripts {
-		if name := strings.TrimSuffix(filepath.Base(script), ".lua"); !slices.Contains(sweptCommands, "evalsha "+name) {
+		if name := strings.TrimSuffix(filepath.Base(script), ".lua"); name != "shed" && !slices.Contains(sweptCommands, "evalsha "+name) {
 			t.Errorf("the script %s is not in the list of swept commands", name)
 		}
 	}

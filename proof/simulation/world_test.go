@@ -442,7 +442,7 @@ func isNothing(answer []byte) bool {
 
 // reading are the commands that change nothing.
 var reading = []string{"get", "exists", "xinfo", "xpending", "xrange", "xrevrange", "xread", "hget", "hmget", "hexists", "hgetall", "hlen",
-	"scard", "sismember", "xlen", "ping", "wait", "config", "time", "multi", "subscribe", "unsubscribe"}
+	"scard", "sismember", "xlen", "info", "ping", "wait", "config", "time", "multi", "subscribe", "unsubscribe"}
 
 // changes reports whether a command may have changed something.
 func changes(args []string, answer []byte) bool {
@@ -562,7 +562,7 @@ var scriptNames = sync.OnceValue(func() map[string]string {
 	names := map[string]string{}
 	for name, script := range map[string]*redis.Script{
 		"lend": scripts.Lend, "return": scripts.Return, "fetch": scripts.Fetch, "store": scripts.Store, "deliver": scripts.Deliver,
-		"reject": scripts.Reject, "claim": scripts.Claim, "retire": scripts.Retire, "retry": scripts.Retry, "prolong": scripts.Prolong,
+		"reject": scripts.Reject, "claim": scripts.Claim, "retire": scripts.Retire, "retry": scripts.Retry, "prolong": scripts.Prolong, "shed": scripts.Shed,
 	} {
 		names[script.Hash()] = name
 	}
