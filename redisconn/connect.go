@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -132,23 +133,44 @@ func parseAddress(address string) (*redis.Options, error) {
 		if err != nil || parsed.Fragment != "" || parsed.Opaque != "" || scheme == "unix" && parsed.Host != "" {
 			// The parser's own message can quote a piece of the password, and so can
 			// what looks like a scheme.
-			return nil, fmt.Errorf("%w: this URL cannot be understood; write redis://[USER:PASSWORD@]HOST:PORT[/DB], rediss://… or unix:///PATH, and escape special characters in a password (%%40 for @)",
-				ErrAddress)
+			return nil, fmt.Errorf("%w: this URL cannot be understood; write redis://HOST:PORT, with /DB behind it if need be, rediss:// for TLS, or unix:///PATH; "+passwordGoes, ErrAddress)
 		}
 		return config, nil
 	case strings.Contains(address, "@"):
-		return nil, fmt.Errorf("%w: a password goes into a URL (redis://:PASSWORD@HOST:PORT) or, better, into --password-file", ErrAddress)
-	case strings.Contains(address, "/"):
+		return nil, fmt.Errorf("%w: an address with an at sign is a URL, such as redis://HOST:PORT; "+passwordGoes, ErrAddress)
+	case isPath(address):
 		return &redis.Options{Network: "unix", Addr: address}, nil
+	case strings.Contains(address, "%40"):
+		return nil, fmt.Errorf("%w: an address with an escaped at sign (%%40) is a URL, such as redis://HOST:PORT; "+passwordGoes, ErrAddress)
 	}
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		host, port = strings.Trim(address, "[]"), "6379"
 	}
-	if checkPort(port) != nil || strings.Contains(host, ":") && net.ParseIP(host) == nil || strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
-		return nil, fmt.Errorf("%s: %w: write a URL, HOST:PORT, or the path of a socket", library.Printable(address), ErrAddress)
+	if checkPort(port) != nil || strings.Contains(host, ":") && net.ParseIP(host) == nil ||
+		strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '/' }) {
+		return nil, fmt.Errorf("%s: %w: write HOST:PORT, a URL such as redis://HOST:PORT/DB, or the path of a socket, such as ./redis.sock", library.Printable(address), ErrAddress)
 	}
 	return &redis.Options{Network: "tcp", Addr: net.JoinHostPort(cmp.Or(host, "localhost"), port)}, nil
+}
+
+// passwordGoes has no at sign in a URL, since what stands before one is hidden wherever
+// messages are shown.
+const passwordGoes = "a password goes into --password-file, or as :PASSWORD@ before the host, its special characters escaped (%%40 for @)"
+
+// isPath reports whether an address without a scheme is meant as the path of a socket,
+// and not as a URL that is written wrongly: redis:/localhost, redis//localhost,
+// localhost:6379/0 or localhost/0.
+func isPath(address string) bool {
+	first, rest, hasSlash := strings.Cut(address, "/")
+	switch {
+	case !hasSlash || strings.HasPrefix(rest, "/"):
+		return false
+	case first == "" || first == "." || first == "..":
+		return true
+	}
+	_, err := strconv.Atoi(path.Base(rest))
+	return err != nil && !strings.Contains(first, ":")
 }
 
 func checkPort(port string) error {

@@ -128,6 +128,19 @@ func TestConnectRefusesWhatIsNoAddress(t *testing.T) {
 		{Address: " "},
 		{Address: "ali:sesame@cellar:6379"},
 		{Address: "cellar", DB: number(-1)},
+
+		// Mistyped URLs, and half of one: no paths of sockets.
+		{Address: "redis:/localhost"},
+		{Address: "redis:/localhost:6379/0"},
+		{Address: "rediss:/localhost"},
+		{Address: "redis:localhost"},
+		{Address: "redis//localhost:6379"},
+		{Address: "redis/localhost:6379/0"},
+		{Address: "//localhost:6379"},
+		{Address: "http:/localhost"},
+		{Address: "unix:/run/redis.sock"},
+		{Address: "localhost:6379/0"},
+		{Address: "localhost/0"},
 	} {
 		rdb, err := Connect(options)
 		if !errors.Is(err, ErrAddress) {
@@ -219,7 +232,7 @@ func FuzzConnect(f *testing.F) {
 }
 
 func TestABrokenAddressNeverGivesItsPasswordAway(t *testing.T) {
-	for _, address := range broken {
+	for _, address := range append(broken, "redis:sesame%40cellar:6379", "ali:sesame%40cellar") {
 		rdb, err := Connect(Options{Address: address})
 		if err == nil {
 			rdb.Close()

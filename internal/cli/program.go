@@ -66,10 +66,6 @@ func Main(app *cli.App) {
 	os.Exit(Run(untilToldToStop(), app, os.Args))
 }
 
-// passwords are what an address may hold before its host. An address may be quoted
-// in a message, wherever on the command line it was put by mistake.
-var passwords = regexp.MustCompile(`://\S*@`)
-
 // cli would show a flag that may be repeated twice over, and so make every line of
 // the help as wide.
 var shownTwice = regexp.MustCompile(`^(.*?) \[ .*? \]`)
@@ -93,6 +89,7 @@ func (silence) Printf(context.Context, string, ...any) {}
 func Run(ctx context.Context, app *cli.App, args []string) int {
 	app.ExitErrHandler = func(*cli.Context, error) {} // Run prints errors itself
 	refuseUsage(app)
+	secrets := given(args)
 	args, err := Arrange(app, args)
 	if err == nil {
 		err = app.RunContext(ctx, args)
@@ -114,7 +111,7 @@ func Run(ctx context.Context, app *cli.App, args []string) int {
 	case redisconn.KindOf(err) == redisconn.Refused:
 		err = fmt.Errorf("%w; %s", err, redisconn.Remedy(err))
 	}
-	fmt.Fprintf(cmp.Or[io.Writer](app.ErrWriter, os.Stderr), "%s: %s\n", app.Name, library.Plain(passwords.ReplaceAllString(err.Error(), "://…@")))
+	fmt.Fprintf(cmp.Or[io.Writer](app.ErrWriter, os.Stderr), "%s: %s\n", app.Name, hide(err.Error(), secrets))
 	return code
 }
 
