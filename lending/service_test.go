@@ -314,7 +314,7 @@ func TestARejectionTellsItsAskerAsFarAsHeIsKnown(t *testing.T) {
 			}
 			var pages []string
 			if test.request != "" {
-				pages = []string{"{main}:lending:receipts", "{main}:lending:receipts:older"}
+				pages = []string{"{main}:lending:receipts", "{main}:lending:receipts:older", "{main}:lending:receipts:page"}
 			}
 			if diff := cmp.Diff(pages, got.Pages); diff != "" {
 				t.Errorf("%q: the receipt's pages (-want +got):\n%s", test.fields, diff)
