@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"example.com/library/acl"
+	"example.com/library/internal/patience"
 	"example.com/library/internal/redistest"
 
 	"github.com/redis/go-redis/v9"
@@ -200,7 +201,7 @@ func (g guarded) alone(t *testing.T, user string, words ...string) string {
 		t.Fatal(err)
 	}
 	defer connection.Close()
-	if err := connection.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := connection.SetDeadline(time.Now().Add(patience.Long)); err != nil {
 		t.Fatal(err)
 	}
 	answers := bufio.NewReader(connection)

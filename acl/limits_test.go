@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"example.com/library/acl"
+	"example.com/library/internal/patience"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -75,7 +76,7 @@ func TestWhatRedisCannotPrevent(t *testing.T) {
 		go func() { ended <- server.as(t, acl.Lending).Do(ctx, "EVAL", "while true do end", 0).Err() }()
 		staff := server.as(t, acl.Staff)
 		var busy error
-		for deadline := time.Now().Add(20 * time.Second); !redis.HasErrorPrefix(busy, "BUSY") && time.Now().Before(deadline); {
+		for deadline := time.Now().Add(patience.Long); !redis.HasErrorPrefix(busy, "BUSY") && time.Now().Before(deadline); {
 			busy = staff.Do(ctx, "HLEN", "{main}:lending:loans").Err()
 		}
 		if !redis.HasErrorPrefix(busy, "BUSY") {

@@ -72,7 +72,7 @@ func TestAWorkerStopsInTimeThoughRedisHangs(t *testing.T) {
 			return worker
 		},
 		"when it takes over": func(b *branch) *programtest.Process {
-			dead := b.worker("dead", "--fetch-time", "10m")
+			dead := b.worker("dead", mortal, "--fetch-time", "10m")
 			b.ask("request", "user1", "geb")
 			b.until("it walks", func() bool { return b.pending(keys.Fetches(), library.Shelving) == 1 })
 			dead.Kill()

@@ -10,12 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"example.com/library/internal/patience"
+
 	"github.com/charmbracelet/log"
 	"github.com/google/go-cmp/cmp"
 )
-
-// within is the deadline of what must happen.
-const within = 20 * time.Second
 
 // A slowFile takes bytes as the test lets it.
 type slowFile struct {
@@ -62,7 +61,7 @@ func lost(lines int) []byte { return fmt.Appendf(nil, "%d lines are missing\n", 
 // flushed waits until all lines are written.
 func flushed(t *testing.T, w *lineWriter) {
 	t.Helper()
-	deadline, written := time.After(within), make(chan struct{})
+	deadline, written := time.After(patience.Long), make(chan struct{})
 	select {
 	case w.flushes <- written:
 	case <-deadline:
@@ -90,7 +89,7 @@ func TestAStuckReaderHoldsNobodyUpAndLearnsWhatItMissed(t *testing.T) {
 	}
 	began := time.Now()
 	w.flush()
-	if took := time.Since(began); took > within/2 {
+	if took := time.Since(began); took > patience.Long/2 {
 		t.Errorf("a flush took %s, want it to give up on the reader", took)
 	}
 	close(file.goOn)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -43,6 +44,9 @@ func buildAndRun(m *testing.M, settings []string) (code int, err error) {
 	}
 	// A program built with the race detector would sleep for a second before it exits.
 	os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
+	// Who was started by nohup ignores SIGHUP, and so would the programs. A signal that is
+	// caught here is at its default in them.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	programs, err := os.MkdirTemp("", "programs-")
 	if err != nil {
 		return 1, err
