@@ -180,7 +180,7 @@ func TestAMissingPermissionIsNamed(t *testing.T) {
 		{"request user1 geb", `getbooks: send the request: user "getbooks" may not XADD {main}:lending:requests: NOPERM `},
 		{"book geb", `getbooks: look up the book: user "getbooks" may not HGET {main}:lending:loans: NOPERM `},
 		{"receipt x", `getbooks: look up receipt x: user "getbooks" may not HGET {main}:lending:receipts: NOPERM `},
-		{"watch", `getbooks: read the log: user "getbooks" may not XREAD {main}:events: NOPERM `},
+		{"watch", `getbooks: read the log: user "getbooks" may not XREVRANGE {main}:events: NOPERM `},
 	} {
 		set("getbooks", "clearselectors")
 		output := get(t, env, 1, strings.Fields(test.args)...)

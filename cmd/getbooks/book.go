@@ -65,7 +65,7 @@ func lookUpBook(c *urfave.Context) error {
 		if c.String("output") == "json" {
 			return cli.WriteJSON(c.App.Writer, where)
 		}
-		fmt.Fprintf(c.App.Writer, "%s %s\n", bold.Render(where.Book), describePlace(where))
+		fmt.Fprintf(c.App.Writer, "%s %s\n", bold.Render(library.Plain(where.Book)), describePlace(where))
 		return nil
 	})
 }
