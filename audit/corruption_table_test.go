@@ -231,6 +231,9 @@ var corruptions = []corruption{
 	{name: "a lock has no time to live", do: []string{"PERSIST @instance:worker1"}, want: []found{
 		{"lock", "instance:worker1", "", "", "", "", "this lock has no time to live: when its instance dies, nobody could take the name, nor what is pending for it"},
 	}},
+	{name: "a lock lives longer than any may", do: []string{"PEXPIREAT @instance:worker1 32503680000999"}, want: []found{
+		{"lock", "instance:worker1", "", "", "", "", "longer than any may (10m0s), as after Redis's clock was set back"},
+	}},
 	{name: "another lock has no time to live", do: []string{"SET @instance:worker9 token"}, want: []found{
 		{"lock", "instance:worker9", "", "", "", "", "this lock has no time to live: when its instance dies, nobody could take the name, nor what is pending for it"},
 	}},

@@ -173,6 +173,12 @@ func (a *audit) locked(ctx context.Context) error {
 			a.report.found(Finding{Kind: "lock", Key: key,
 				Problem: "this lock has no time to live: when its instance dies, nobody could take the name, nor what is pending for it"})
 		}
+		// A time that is too long for a Duration is negative.
+		if (lives > worker.LockTTLMax || lives < -2) && !a.eyes.broken[key] {
+			a.report.found(Finding{Kind: "lock", Key: key, Problem: fmt.Sprintf(
+				"this lock lives longer than any may (%s), as after Redis's clock was set back: if its instance is dead, nobody takes the name meanwhile, nor what is pending for it",
+				worker.LockTTLMax)})
+		}
 	}
 	return nil
 }

@@ -29,6 +29,8 @@ const (
 	readBlock = 500 * time.Millisecond
 	// sweepPause is the time between two looks for entries without a living owner.
 	sweepPause = time.Second
+	// boundSweeps is after how many sweeps one bounds the others' locks, see boundLock.
+	boundSweeps = 60
 	// strayIdle is how long an entry may be pending for this instance without being
 	// in hand before it counts as lost sight of.
 	strayIdle = time.Second
@@ -97,6 +99,7 @@ type consumer struct {
 	room  room
 
 	sweeping *stretch
+	sweeps   int // how many there were
 
 	mu     sync.Mutex
 	inHand map[string]*stretch // of each entry in hand, by its id

@@ -29,13 +29,16 @@ var (
 	ErrTaken = errors.New("the name was taken by another process")
 )
 
+// LockTTLMax is how long a lock may outlive its process at most.
+const LockTTLMax = 10 * time.Minute
+
 // LockConfig says what lock to take.
 type LockConfig struct {
 	// Keys name the library.
 	Keys library.Keys
 	// Name is the instance's name.
 	Name string
-	// TTL is how long the lock outlives its process, 1 s to 10 min. Default: 10 s.
+	// TTL is how long the lock outlives its process, 1 s to LockTTLMax. Default: 10 s.
 	TTL time.Duration
 	// Services are told to those who ask what the instance runs.
 	Services []string
@@ -144,9 +147,17 @@ func Take(ctx context.Context, rdb redis.UniversalClient, config LockConfig) (*I
 	}
 	err = i.obtain(ctx, token)
 	if errors.Is(err, redislock.ErrNotObtained) {
+		boundLock(ctx, rdb.Do, i.Key())
 		return nil, fmt.Errorf("%w %s", ErrHeld, i.holder(ctx))
 	}
 	return i, err
+}
+
+// boundLock has a lock end within LockTTLMax, unless it is refreshed. It would live
+// longer after Redis's clock was set back, for Redis notes when a key ends, not how long it
+// lives; or if somebody set it by hand.
+func boundLock(ctx context.Context, do func(context.Context, ...any) *redis.Cmd, key string) {
+	do(ctx, "PEXPIRE", key, LockTTLMax.Milliseconds(), "LT")
 }
 
 // Name is the instance's name, and its consumer's in every group.

@@ -284,6 +284,42 @@ func TestALapsedLockThatAnotherTookIsNotTakenBack(t *testing.T) {
 	})
 }
 
+// Redis notes when a key ends, so after its clock was set back by a day, a dead
+// instance's lock would live for a day more.
+func TestNoLockLivesLongerThanAnyMay(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		lives := func(key string) time.Duration { return rdb.PTTL(ctx, key).Val() }
+		add(t, ctx, rdb, 1)
+		give(t, ctx, rdb, "dead")
+		for key, life := range map[string]time.Duration{keys.Instance("dead"): 24 * time.Hour, keys.Instance("living"): time.Minute, lockKey: 24 * time.Hour} {
+			if err := rdb.Set(ctx, key, "token", life).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := rdb.XGroupCreateConsumer(ctx, inboxKey, library.Lending, "living").Err(); err != nil {
+			t.Fatal(err)
+		}
+
+		if _, err := Take(ctx, rdb, lockConfig(newJournal())); !errors.Is(err, ErrHeld) {
+			t.Errorf("Take = %v, want an error that wraps ErrHeld", err)
+		}
+		if left := lives(lockKey); left <= 0 || left > LockTTLMax {
+			t.Errorf("the lock that somebody asked for lives for %s, want at most %s", left, LockTTLMax)
+		}
+
+		w := newWorker(t, rdb, "quick")
+		w.run(t)
+		soon(t, ctx, "the life of a dead instance's lock", true, func() bool {
+			left := lives(keys.Instance("dead"))
+			return left > 0 && left <= LockTTLMax
+		})
+		if left := lives(keys.Instance("living")); left <= 0 || left > time.Minute {
+			t.Errorf("the lock of a living instance lives for %s, want no more than before", left)
+		}
+	})
+}
+
 func TestReleaseFreesTheNameAndIsHarmlessTwice(t *testing.T) {
 	t.Parallel()
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {

@@ -38,7 +38,11 @@ func (c *consumer) sweep(ctx context.Context) error {
 	_, err = c.Redis.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		for i, other := range consumers {
 			locks[i] = pipe.Get(ctx, c.Keys.Instance(other.Name))
+			if c.sweeps%boundSweeps == 0 && !isMe(other) {
+				boundLock(ctx, pipe.Do, c.Keys.Instance(other.Name))
+			}
 		}
+		c.sweeps++
 		return nil
 	})
 	if err != nil && !errors.Is(err, redis.Nil) {

@@ -10,6 +10,7 @@ import (
 
 	"example.com/library/internal/cli"
 	"example.com/library/library"
+	"example.com/library/worker"
 
 	urfave "github.com/urfave/cli/v2"
 )
@@ -83,7 +84,7 @@ func checkInstanceFlags(c *urfave.Context) error {
 	duration := func(d int64) string { return time.Duration(d).String() }
 	for _, err := range []error{
 		checkServices(c.String("service")),
-		cli.Within("lock-ttl", int64(c.Duration("lock-ttl")), int64(time.Second), int64(10*time.Minute), duration),
+		cli.Within("lock-ttl", int64(c.Duration("lock-ttl")), int64(time.Second), int64(worker.LockTTLMax), duration),
 		cli.Within("limit", int64(c.Int("limit")), 1, 100, number),
 		cli.Within("front", int64(c.Int("front")), 0, 1_000_000, number),
 		cli.Within("loan-days", int64(c.Int("loan-days")), 1, 3650, number),

@@ -52,6 +52,8 @@ type status struct {
 type runningOwner struct {
 	Name string `json:"name"`
 	worker.Owner
+	// LockMS is how long its lock lives, unless it is refreshed; -1 for ever.
+	LockMS int64 `json:"lock_ms"`
 }
 
 func showStatus(c *urfave.Context) error {
@@ -117,7 +119,14 @@ func lookAround(ctx context.Context, rdb redis.UniversalClient, keys library.Key
 			owner.Host = "unknown" // somebody set the lock by hand
 		}
 		owner.Host = library.Plain(owner.Host)
-		status.Instances = append(status.Instances, runningOwner{Name: library.Plain(name), Owner: owner})
+		lives, err := rdb.Do(ctx, "PTTL", keys.Instance(name)).Int64()
+		if err != nil {
+			return nil, err
+		}
+		if lives == -2 {
+			continue // it has just ended
+		}
+		status.Instances = append(status.Instances, runningOwner{Name: library.Plain(name), Owner: owner, LockMS: lives})
 	}
 	var err error
 	status.Memory, err = redisconn.ReadMemory(ctx, rdb, keys)
@@ -146,6 +155,12 @@ func (s *status) write(w io.Writer) error {
 	}
 	if len(s.Instances) == 0 {
 		fmt.Fprintf(table, "none runs; start one: lendingd worker1\n")
+	}
+	for _, owner := range s.Instances {
+		if owner.LockMS == -1 || owner.LockMS > worker.LockTTLMax.Milliseconds() {
+			fmt.Fprintf(table, "\nthe lock of %s lives longer than any may (%s), as after Redis's clock was set back;\nif it is dead, take its name over: lendingd --force %s\n",
+				owner.Name, worker.LockTTLMax, owner.Name)
+		}
 	}
 	fmt.Fprintf(table, "\nSTREAM\tBACKLOG\tPENDING\tOLDEST\n")
 	for _, state := range s.Streams {
