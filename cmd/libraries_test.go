@@ -68,7 +68,7 @@ func TestALibraryWhoseServerIsAwayDisturbsNoOther(t *testing.T) {
 	if code, err := status.Wait(); code != 1 || err != nil {
 		t.Errorf("status ended with code %d, %v, want 1", code, err)
 	}
-	for _, want := range []string{"library " + names[0] + " on " + addresses[0] + "\n", `look at library "` + names[1] + `" on ` + addresses[1] + ": "} {
+	for _, want := range []string{"library " + names[0] + " on " + addresses[0] + "\n", `look at library "` + names[1] + `": no Redis answers at ` + addresses[1] + ": "} {
 		if !strings.Contains(status.Output(), want) {
 			t.Errorf("status does not tell %q:\n%s", want, status.Output())
 		}

@@ -33,11 +33,10 @@ import (
 
 // A localhost is who a server in a test says it is.
 type localhost struct {
-	tls             tls.Certificate
-	certificate     string // PEM files
-	key             string
-	trusted         *x509.CertPool
-	certificateText []byte
+	tls         tls.Certificate
+	certificate string // PEM files
+	key         string
+	trusted     *x509.CertPool
 }
 
 func newLocalhost(t *testing.T) localhost {

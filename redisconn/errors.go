@@ -102,8 +102,8 @@ const (
 // be taken away from it by rename-command.
 var unknownCommand = regexp.MustCompile(`^ERR (unknown (sub)?command|Unknown (Redis )?command called from script|Invalid command passed to redis.acl_check_cmd)`)
 
-// replied is the error that Redis said, as an answer or before it hung up.
-func replied(err error) (message string, is bool) {
+// Replied is the error that Redis said, as an answer or before it hung up.
+func Replied(err error) (message string, is bool) {
 	var reply redis.Error
 	var hangUp *HangUpError
 	switch {
@@ -133,7 +133,7 @@ func kindOf(err error) Kind {
 	case errors.Is(err, errMoving), errors.Is(err, ErrUnconfirmed):
 		return Passing
 	}
-	if message, is := replied(err); is {
+	if message, is := Replied(err); is {
 		if inner := embeddedFault.FindStringSubmatch(message); inner != nil {
 			message = inner[1]
 		}
@@ -183,7 +183,7 @@ func isDenied(err error) bool {
 
 // Remedy says what a person can do about a Refused error.
 func Remedy(err error) string {
-	message, _ := replied(err)
+	message, _ := Replied(err)
 	if remedy, is := tlsRemedy(err); is {
 		return remedy
 	}

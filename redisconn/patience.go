@@ -64,7 +64,7 @@ func try(ctx context.Context, lookUp bool, send func(context.Context) error) err
 	if lookUp && errors.As(err, &hangUp) && hangUp.Said == "" {
 		err = send(ctx)
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("no answer within %s: %w", time.Since(begin).Round(100*time.Millisecond), err)
 	}
 	return err

@@ -98,7 +98,7 @@ var (
 )
 
 func (p permissionHook) explain(cmd redis.Cmder, err error) error {
-	if message, _ := replied(err); unknownCommand.MatchString(message) {
+	if message, _ := Replied(err); unknownCommand.MatchString(message) {
 		name, _, _ := strings.Cut(message, ", with args")
 		return replyError(name)
 	}

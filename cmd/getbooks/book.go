@@ -42,7 +42,7 @@ func lookUpBook(c *urfave.Context) error {
 	if err != nil {
 		return err
 	}
-	return atDesk(c, func(ctx context.Context, desk *desk) error {
+	return atDesk(c, cli.ToLookUp, func(ctx context.Context, desk *desk) error {
 		where, err := desk.Where(ctx, book)
 		if err != nil {
 			return err

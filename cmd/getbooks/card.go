@@ -29,7 +29,7 @@ func cardCommand() *urfave.Command {
 			if err != nil {
 				return err
 			}
-			return atDesk(c, func(ctx context.Context, desk *desk) error {
+			return atDesk(c, cli.ToLookUp, func(ctx context.Context, desk *desk) error {
 				card, err := desk.Card(ctx, user)
 				if err != nil {
 					return err

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"time"
 
 	"example.com/library/acl"
 	"example.com/library/internal/cli"
@@ -76,7 +75,7 @@ func placeOrder(c *urfave.Context, action library.Action) error {
 		}
 		order.ID = id
 	}
-	return atDesk(c, func(ctx context.Context, desk *desk) error {
+	return atDesk(c, cli.ToSend, func(ctx context.Context, desk *desk) error {
 		if c.Bool("no-wait") {
 			if err := desk.Send(ctx, order); err != nil {
 				return notKnown(c, order, err)
@@ -130,7 +129,7 @@ type desk struct {
 
 // atDesk connects as the flags say, and calls f with a context that ends after
 // --timeout.
-func atDesk(c *urfave.Context, f func(context.Context, *desk) error) error {
+func atDesk(c *urfave.Context, purpose cli.Purpose, f func(context.Context, *desk) error) error {
 	ctx := c.Context
 	if timeout := c.Duration("timeout"); timeout > 0 {
 		var cancel context.CancelFunc
@@ -148,7 +147,7 @@ func atDesk(c *urfave.Context, f func(context.Context, *desk) error) error {
 		return err
 	}
 	defer rdb.Close()
-	if err := waitForServer(ctx, rdb, keys); err != nil {
+	if err := cli.Reach(ctx, rdb, keys, purpose); err != nil {
 		return err
 	}
 	client, err := lending.NewClient(rdb, keys.Library)
@@ -184,31 +183,3 @@ func notKnown(c *urfave.Context, order lending.Order, err error) error {
 func sureOf(c *urfave.Context, id string) string {
 	return fmt.Sprintf("it may still be lost: getbooks receipt %s --wait --wait-replicas %d", id, c.Int("wait-replicas"))
 }
-
-// waitForServer gives a server that is away a moment to come back.
-func waitForServer(ctx context.Context, rdb redis.UniversalClient, keys library.Keys) error {
-	ctx, cancel := context.WithTimeout(ctx, serverPatience)
-	defer cancel()
-	var last error
-	for {
-		err := redisconn.Ping(ctx, rdb, keys)
-		if err == nil {
-			return nil
-		}
-		if redisconn.KindOf(err) != redisconn.Passing {
-			return fmt.Errorf("connect to %s: %w", redisconn.Where(rdb), err)
-		}
-		if last == nil || ctx.Err() == nil {
-			last = err
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w at %s: %w; nothing was sent; is it running? --address says where to look", cli.ErrNoServer, redisconn.Where(rdb), last)
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
-}
-
-// serverPatience is how long getbooks waits for a server that does not answer at
-// all. Nothing was sent then, so there is nothing to lose by giving up.
-const serverPatience = 5 * time.Second

@@ -39,7 +39,11 @@ func lookUpReceipt(c *urfave.Context) error {
 	if err := library.CheckID("id", id); err != nil {
 		return err
 	}
-	return atDesk(c, func(ctx context.Context, desk *desk) error {
+	purpose := cli.ToLookUp
+	if c.Bool("wait") {
+		purpose = cli.ToWait
+	}
+	return atDesk(c, purpose, func(ctx context.Context, desk *desk) error {
 		receipt, err := desk.Receipt(ctx, id)
 		if (errors.Is(err, lending.ErrNoReceipt) || errors.Is(err, lending.ErrUnknown)) && c.Bool("wait") {
 			receipt, err = desk.Wait(ctx, id)

@@ -52,7 +52,7 @@ func watch(c *urfave.Context) error {
 			return err
 		}
 	}
-	return atDesk(c, func(ctx context.Context, desk *desk) error {
+	return atDesk(c, cli.ToWait, func(ctx context.Context, desk *desk) error {
 		return events.Follow(ctx, desk.rdb, desk.keys, since, func(event *events.Event) error {
 			if !event.Concerns(user, book) {
 				return nil

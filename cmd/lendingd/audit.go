@@ -9,7 +9,6 @@ import (
 	"example.com/library/audit"
 	"example.com/library/internal/cli"
 	"example.com/library/library"
-	"example.com/library/redisconn"
 
 	urfave "github.com/urfave/cli/v2"
 )
@@ -29,7 +28,7 @@ receipt.`,
 			&urfave.IntFlag{Name: "limit", Usage: "how many books a user may hold: a `NUMBER` from 1 to 100 (default: what the instances noted)"},
 		}, cli.SeveralConnectionFlags()...),
 		Action: func(c *urfave.Context) error {
-			return eachReport(c, "audited by", func(config audit.Config) (*audit.Report, error) { return audit.Check(c.Context, config) })
+			return eachReport(c, "audited by", cli.ToLookUp, func(config audit.Config) (*audit.Report, error) { return audit.Check(c.Context, config) })
 		},
 	}
 }
@@ -59,12 +58,12 @@ Examples:
 				return cli.UsageError{Message: "say either --verify, or where to: --to NAME"}
 			}
 			if to == "" {
-				return eachReport(c, "verified by", func(config audit.Config) (*audit.Report, error) { return audit.Verify(c.Context, config) })
+				return eachReport(c, "verified by", cli.ToLookUp, func(config audit.Config) (*audit.Report, error) { return audit.Verify(c.Context, config) })
 			}
 			if err := library.CheckTag("library", to); err != nil {
 				return err
 			}
-			return eachReport(c, "rebuilt as "+to+" from", func(config audit.Config) (*audit.Report, error) {
+			return eachReport(c, "rebuilt as "+to+" from", cli.ToSend, func(config audit.Config) (*audit.Report, error) {
 				return audit.Rebuild(c.Context, config, library.Keys{Library: to})
 			})
 		},
@@ -72,7 +71,7 @@ Examples:
 }
 
 // eachReport shows a report on each library, and what was done with its log.
-func eachReport(c *urfave.Context, done string, report func(audit.Config) (*audit.Report, error)) error {
+func eachReport(c *urfave.Context, done string, purpose cli.Purpose, report func(audit.Config) (*audit.Report, error)) error {
 	if _, err := cli.Names(c, 0, 0); err != nil {
 		return err
 	}
@@ -89,16 +88,19 @@ func eachReport(c *urfave.Context, done string, report func(audit.Config) (*audi
 	clean := true
 	for _, connection := range connections {
 		defer connection.Redis.Close()
-		report, err := report(audit.Config{Redis: connection.Redis, Keys: connection.Keys, LoansMax: c.Int("limit")})
+		var found *audit.Report
+		err := atLibrary(c, c.Command.Name, connection, purpose, func() (err error) {
+			found, err = report(audit.Config{Redis: connection.Redis, Keys: connection.Keys, LoansMax: c.Int("limit")})
+			return err
+		})
 		switch {
 		case err != nil:
-			err = fmt.Errorf("%s library %q on %s: %w", c.Command.Name, connection.Keys.Library, redisconn.Where(connection.Redis), err)
 		case c.Bool("json"):
-			err = cli.WriteJSON(c.App.Writer, report)
+			err = cli.WriteJSON(c.App.Writer, found)
 		default:
-			err = writeReport(c.App.Writer, done, report)
+			err = writeReport(c.App.Writer, done, found)
 		}
-		clean = clean && (err != nil || report.Clean())
+		clean = clean && (err != nil || found.Clean())
 		if failed != nil && err != nil {
 			err = fmt.Errorf("%w; %w", failed, err)
 		}

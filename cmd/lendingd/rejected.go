@@ -47,6 +47,9 @@ func listRejected(c *urfave.Context) error {
 		return err
 	}
 	defer rdb.Close()
+	if err := cli.Reach(c.Context, rdb, keys, cli.ToLookUp); err != nil {
+		return err
+	}
 	write := writeRejected
 	if c.String("output") == "json" {
 		write = encodeRejected
@@ -117,6 +120,9 @@ func retryRejected(c *urfave.Context) error {
 			return err
 		}
 		defer rdb.Close()
+		if err := cli.Reach(c.Context, rdb, keys, cli.ToSend); err != nil {
+			return err
+		}
 		entries, err := rdb.XRange(c.Context, keys.Rejected(service), names[0], names[0]).Result()
 		if err != nil {
 			return fmt.Errorf("look for entry %s: %w", names[0], err)

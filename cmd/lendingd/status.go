@@ -67,10 +67,13 @@ func showStatus(c *urfave.Context) error {
 	var failed error
 	for i, connection := range connections {
 		defer connection.Redis.Close()
-		status, err := lookAround(c.Context, connection.Redis, connection.Keys)
+		var status *status
+		err := atLibrary(c, "look at", connection, cli.ToLookUp, func() (err error) {
+			status, err = lookAround(c.Context, connection.Redis, connection.Keys)
+			return err
+		})
 		switch {
 		case err != nil:
-			err = fmt.Errorf("look at library %q on %s: %w", connection.Keys.Library, redisconn.Where(connection.Redis), err)
 		case c.String("output") == "json":
 			err = cli.WriteJSON(c.App.Writer, status)
 		default:
@@ -85,6 +88,18 @@ func showStatus(c *urfave.Context) error {
 		failed = cmp.Or(err, failed)
 	}
 	return failed
+}
+
+// atLibrary calls f when the server that has a library answers. Its error tells what
+// was tried, and where.
+func atLibrary(c *urfave.Context, tried string, connection cli.Connection, purpose cli.Purpose, f func() error) error {
+	if err := cli.Reach(c.Context, connection.Redis, connection.Keys, purpose); err != nil {
+		return fmt.Errorf("%s library %q: %w", tried, connection.Keys.Library, err)
+	}
+	if err := f(); err != nil {
+		return fmt.Errorf("%s library %q on %s: %w", tried, connection.Keys.Library, redisconn.Where(connection.Redis), err)
+	}
+	return nil
 }
 
 func lookAround(ctx context.Context, rdb redis.UniversalClient, keys library.Keys) (*status, error) {

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -228,6 +227,3 @@ func Within[T int | int64](flag string, value, min, max T, shown func(T) string)
 	}
 	return nil
 }
-
-// ErrNoServer is returned when Redis did not answer at all.
-var ErrNoServer = errors.New("no Redis answers")
