@@ -195,7 +195,7 @@ func Remedy(err error) string {
 	case strings.HasPrefix(message, "DENIED"):
 		return "protected mode lets in only programs on the server's own machine: set a password there (requirepass) and give it here by --password-file"
 	case unknownCommand.MatchString(message):
-		return "the library needs a command that this server does not have: leave it its name (rename-command), or run Redis 7.0 or newer"
+		return "the library needs a command that this server does not have: leave it its name (rename-command), and connect to a Redis 7.0 or newer itself, not to a Sentinel or a proxy"
 	case errors.Is(err, ErrServerTooOld):
 		return "run Redis 7.0 or newer"
 	case errors.As(err, &denied) && denied.Script == "prolong.lua":

@@ -48,8 +48,8 @@ func (o *Outage) Begin(part string, err error) {
 	kind := "connection"
 	var reply redis.Error
 	o.down[part] = errors.As(err, &reply) && Passes(err)
-	if reply != nil {
-		kind, _, _ = strings.Cut(reply.Error(), " ")
+	if message, said := Replied(err); said {
+		kind, _, _ = strings.Cut(message, " ")
 	}
 	if !o.told[kind] {
 		o.told[kind] = true

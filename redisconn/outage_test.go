@@ -64,10 +64,11 @@ func TestAnOutageTellsEachKindOfErrorOnce(t *testing.T) {
 		outage.Begin("read", io.EOF)
 		outage.Begin("read", fmt.Errorf("lend: %w", reply("OOM command not allowed")))
 		outage.Begin("read", reply("LOADING Redis is loading\nthe dataset"))
+		outage.Begin("read", &HangUpError{Said: "ERR max number of clients reached", Err: io.EOF})
 	}
 	const words = `level=warn msg="Redis cannot serve just now; trying again until it does" part=read error=`
-	wantLines(t, "after errors of three kinds", lines(),
-		words+`EOF`, words+`"lend: OOM command not allowed"`, words+`"LOADING Redis is loading\\nthe dataset"`)
+	wantLines(t, "after errors of four kinds", lines(),
+		words+`EOF`, words+`"lend: OOM command not allowed"`, words+`"LOADING Redis is loading\\nthe dataset"`, words+`"ERR max number of clients reached"`)
 	outage.Over("read")
 	wantLines(t, "after the part was mended", lines(), `level=info msg="Redis serves again"`)
 }
