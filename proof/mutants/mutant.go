@@ -32,7 +32,7 @@ func (e edit) apply(dir string) error {
 
 const (
 	isRepeat    = "  if standing[n] or answers[request] then\n"
-	runDecide   = "		replies, err := script.Run(ctx, s.config.Redis, keys, args...).StringSlice()\n"
+	runDecide   = "		replies, err := script.Run(ctx, redisconn.Regardless(s.config.Redis), keys, args...).StringSlice()\n"
 	acknowledge = `		acknowledged := make([]string, len(orders))
 		for i, order := range orders {
 			acknowledged[i] = order.entry.ID

@@ -198,7 +198,7 @@ var sweptCommands = []string{
 	"hget lending:card", "hget lending:fetching", "hget lending:loans", "hget lending:receipts", "hget lending:terms",
 	"hgetall lending:card", "hlen lending:fetching", "hlen lending:loans", "hlen shelving:awaited",
 	"info",
-	"hmget lending:fetching", "hmget lending:terms", "hset lending:terms", "multi", "ping", "scard lending:front", "set instance",
+	"hmget lending:fetching", "hmget lending:terms", "hset lending:terms", "multi", "pexpire instance", "ping", "scard lending:front", "set instance",
 	"sismember lending:front", "subscribe lending:bell", "time", "wait", "xadd lending:requests", "xadd lending:returns",
 	"xgroup create lending:deliveries", "xgroup create lending:requests", "xgroup create lending:returns",
 	"xgroup create shelving:fetches", "xgroup create shelving:stores", "xgroup createconsumer lending:deliveries",
