@@ -246,6 +246,10 @@ func TestARestartOfRedisUnderLoadIsSurvived(t *testing.T) {
 	for i := range 60 {
 		asked = append(asked, b.ask("request", fmt.Sprintf("user%d", i), fmt.Sprintf("book%d", i)))
 		if i == 30 {
+			// A client that finds no server sends nothing, and says so.
+			b.until("30 orders were sent", func() bool {
+				return b.rdb.XInfoStream(context.Background(), keys.Requests()).Val().EntriesAdded >= 30
+			})
 			b.server.Kill(t)
 			b.server.Restart(t)
 			b.rdb.ScriptFlush(context.Background())
