@@ -11,6 +11,13 @@ build: ## build static programs into bin/
 run: build ## start the library on an embedded server, as instance worker1
 	bin/lendingd --embedded worker1
 
+man: build ## make manual pages and completions in bin/man and bin/completions
+	@mkdir -p bin/man bin/completions
+	bin/getbooks man-page >bin/man/getbooks.1
+	bin/lendingd man-page >bin/man/lendingd.8
+	for shell in bash zsh fish; do for program in getbooks lendingd; do \
+		bin/$$program completion $$shell >bin/completions/$$program.$$shell || exit 1; done; done
+
 test: ## run all tests, on a real redis-server too where the machine has one
 	@command -v redis-server >/dev/null || [ "$$CI" = true ] || \
 		echo 'No redis-server here: everything that needs a real one is left out; "apt-get install redis-server" brings it.'
@@ -56,5 +63,5 @@ bench: ## measure speed, memory and storage against the targets (15 minutes; ONL
 mutants: ## break one guarantee after another, and show which suite notices (40 minutes; ONLY=fence,limit SUITES=scripts)
 	go run ./proof/mutants $(if $(ONLY),-only $(ONLY)) $(if $(SUITES),-suites $(SUITES)) $(if $(ONLY)$(SUITES),,-write docs/proof.md)
 
-.PHONY: help build run test race cluster-test servers simulate chaos guarantees every-byte histories mutants lint bench
+.PHONY: help build run man test race cluster-test servers simulate chaos guarantees every-byte histories mutants lint bench
 .DEFAULT_GOAL := help

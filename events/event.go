@@ -45,6 +45,16 @@ func (e *Event) Concerns(user, book string) bool {
 	return (user == "" || e.User == user) && (book == "" || slices.Contains(e.Books, book))
 }
 
+// At is when an entry of the log was made, by its id; zero for an id of no such time.
+func At(id string) time.Time {
+	milliseconds, _, _ := strings.Cut(id, "-")
+	ms, err := strconv.ParseInt(milliseconds, 10, 64)
+	if err != nil {
+		return time.Time{}
+	}
+	return library.Moment(ms)
+}
+
 // Parse understands an entry of the log, which may tell of several events. What
 // it does not know stays empty.
 func Parse(message redis.XMessage) []*Event {
@@ -56,10 +66,7 @@ func Parse(message redis.XMessage) []*Event {
 		ID: message.ID, Event: field("event"), By: field("by"),
 		Stream: field("stream"), Entry: field("entry"), Reason: field("reason"),
 	}
-	milliseconds, _, _ := strings.Cut(message.ID, "-")
-	if ms, err := strconv.ParseInt(milliseconds, 10, 64); err == nil {
-		event.Time = library.Moment(ms)
-	}
+	event.Time = At(message.ID)
 	var events []*Event
 	var receipts []library.StoredReceipt
 	_ = json.Unmarshal([]byte(field("receipts")), &receipts)

@@ -70,6 +70,56 @@ func TestFollowBeginsAtItsMoment(t *testing.T) {
 	})
 }
 
+func TestFollowUntilEndsWhenTheEventsBeforeWereSeen(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		add := func(id string) {
+			t.Helper()
+			if err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: names.Events(), ID: id, Values: []string{"event", "lent"}}).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ids := func(until time.Time) []string {
+			t.Helper()
+			seen := []string{}
+			err := FollowUntil(ctx, rdb, names, time.UnixMilli(0), until, func(event *Event) error {
+				seen = append(seen, event.ID)
+				return nil
+			})
+			if err != nil || ctx.Err() != nil {
+				t.Fatalf("FollowUntil %v: %v, %v", until, err, ctx.Err())
+			}
+			return seen
+		}
+		if seen := ids(time.UnixMilli(1_500_000_000_000)); len(seen) > 0 {
+			t.Errorf("in an empty log it saw %q", seen)
+		}
+		// More than it reads at once have the same time.
+		add("1500000000000-0")
+		var want []string
+		for i := range batch + 1 {
+			want = append(want, fmt.Sprintf("1500000000001-%d", i))
+			add(want[i])
+		}
+		want = append([]string{"1500000000000-0"}, want...)
+		add("1500000000002-0")
+		if diff := cmp.Diff(want, ids(time.UnixMilli(1_500_000_000_001))); diff != "" {
+			t.Errorf("until a moment of the past (-want +got):\n%s", diff)
+		}
+		want = append(want, "1500000000002-0")
+		if diff := cmp.Diff(want, ids(time.Now().Add(50*time.Millisecond))); diff != "" {
+			t.Errorf("until a moment to come (-want +got):\n%s", diff)
+		}
+		// Redis's clock may be ahead of the one here.
+		ahead := time.Now().Add(time.Hour)
+		want = append(want, fmt.Sprintf("%d-0", ahead.UnixMilli()))
+		add(want[len(want)-1])
+		if diff := cmp.Diff(want, ids(ahead.Truncate(time.Millisecond))); diff != "" {
+			t.Errorf("until the newest entry (-want +got):\n%s", diff)
+		}
+	})
+}
+
 func TestFollowMissesNothingThatComesBetweenItsReads(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := deadline(t)

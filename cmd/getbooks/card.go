@@ -34,7 +34,7 @@ func cardCommand() *urfave.Command {
 				if err != nil {
 					return err
 				}
-				if c.String("output") == "json" {
+				if cli.JSON(c) {
 					return cli.WriteJSON(c.App.Writer, card)
 				}
 				writeCard(c.App.Writer, card)
@@ -59,8 +59,8 @@ func writeCard(w io.Writer, card *lending.Card) {
 			strings.Repeat(" ", width-runewidth.StringWidth(name)), place, day(loan.Since), day(loan.Due))
 	}
 	if card.LoansMax == 0 {
-		fmt.Fprintln(w, faint.Render(fmt.Sprintf("%s holds %d; no lending service has told its limit yet", card.User, len(card.Loans))))
+		fmt.Fprintln(w, faint.Render(fmt.Sprintf("%s holds %d; no lending service has told its limit yet", library.Plain(card.User), len(card.Loans))))
 		return
 	}
-	fmt.Fprintln(w, faint.Render(fmt.Sprintf("%s holds %d of %d; room for %d more", card.User, len(card.Loans), card.LoansMax, card.Room)))
+	fmt.Fprintln(w, faint.Render(fmt.Sprintf("%s holds %d of %d; room for %d more", library.Plain(card.User), len(card.Loans), card.LoansMax, card.Room)))
 }

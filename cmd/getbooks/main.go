@@ -2,7 +2,6 @@
 package main
 
 import (
-	"strconv"
 	"time"
 
 	"example.com/library/internal/cli"
@@ -22,18 +21,16 @@ func app() *urfave.App {
    getbooks return user1 geb                         bring one back
    getbooks card user1                               what user1 holds
    getbooks book geb                                 where a book is
+   getbooks watch                                    what happens, as it happens
    ls | getbooks return user1 -                      names from standard input, one a line
-   getbooks request user1 -- --no-wait               a book called --no-wait
-
-Exit codes: 0 all done, 1 something is broken, 2 usage, 3 denied or refused, 4 partly,
-5 not known in time. getbooks COMMAND --help tells a command's flags, where to find Redis
-among them; each has an environment variable, such as LENDING_ADDRESS.`,
+   getbooks request user1 -- --no-wait               a book called --no-wait`,
 		Version:              cli.Version(),
 		EnableBashCompletion: true,
 		// A password may hold a comma, so cli must not take addresses apart.
 		DisableSliceFlagSeparator: true,
 		Commands: []*urfave.Command{
-			orderCommand("request"), orderCommand("return"), cardCommand(), bookCommand(), receiptCommand(), watchCommand(), cli.CompletionCommand(),
+			orderCommand("request"), orderCommand("return"), cardCommand(), bookCommand(), receiptCommand(), watchCommand(),
+			cli.CompletionCommand("getbooks"), cli.ConnectionTopic(cli.ConnectionFlags()), cli.ManPageCommand(1),
 		},
 	}
 }
@@ -49,8 +46,8 @@ func waitReplicasFlag() urfave.Flag {
 	return &urfave.IntFlag{
 		Name: "wait-replicas", EnvVars: []string{"LENDING_WAIT_REPLICAS"}, Value: 0,
 		Usage: "believe an answer only when this `NUMBER` of the server's replicas have it too, from 0 to 100",
-		Action: func(_ *urfave.Context, replicas int) error {
-			return cli.Within("wait-replicas", replicas, 0, replicasMax, func(n int) string { return strconv.Itoa(n) })
+		Action: func(c *urfave.Context, replicas int) error {
+			return cli.Within(c, "wait-replicas", replicas, 0, replicasMax)
 		},
 	}
 }

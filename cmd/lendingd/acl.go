@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"example.com/library/acl"
 	"example.com/library/internal/cli"
@@ -35,8 +34,10 @@ audit, getbooks book --staff). The user default is turned off, so have a user of
 --password-dir makes a password for each user that has no file there yet, and prints its
 hash. Give each machine only the files it needs. Without the flag the users keep the
 passwords they have; one without any cannot connect. Name all libraries of a server in
-one call, for a user's rules replace those it had. Nothing is sent to Redis.`,
+one call, for a user's rules replace those it had. Nothing is sent to Redis. redis-cli
+gives REDISCLI_AUTH for every user: set it anew before you connect by it as another.`,
 		Flags: []urfave.Flag{
+			cli.OutputFlag(),
 			&urfave.StringSliceFlag{
 				Name: "library", EnvVars: []string{"LENDING_LIBRARY"}, Usage: "the library's `NAME`; with commas, or repeated, several libraries", DefaultText: "main", KeepSpace: true,
 			},
@@ -56,17 +57,13 @@ func printACL(c *urfave.Context) error {
 	options := acl.Options{Libraries: cli.Libraries(c), DB: c.Int("db"), Replicas: c.Bool("replicas")}
 	for _, name := range options.Libraries {
 		if err := library.CheckTag("library", name); err != nil {
-			return err
+			return cli.Sourced(c, "library", err)
 		}
 	}
 	if options.DB < 0 {
-		return cli.UsageError{Message: fmt.Sprintf("--db cannot be negative, as %d is", options.DB)}
+		return cli.UsageError{Message: fmt.Sprintf("%s cannot be negative, as %d is", cli.Source(c, "db"), options.DB)}
 	}
-	begin := "ACL SETUSER "
-	if c.Bool("aclfile") {
-		begin = "user "
-	}
-	var lines []string
+	var users []userRules
 	for _, user := range acl.Users {
 		rules := acl.Rules(user, options)
 		if dir := c.String("password-dir"); dir != "" {
@@ -76,13 +73,39 @@ func printACL(c *urfave.Context) error {
 			}
 			rules = fmt.Sprintf("resetpass #%x %s", sha256.Sum256([]byte(password)), rules)
 		}
-		lines = append(lines, begin+user+" "+rules)
+		users = append(users, userRules{user, rules})
 	}
-	lines = append(lines, begin+"default off")
-	if _, err := fmt.Fprintln(c.App.Writer, strings.Join(lines, "\n")); err != nil {
+	users = append(users, userRules{"default", "off"})
+	if err := writeRules(c, users); err != nil {
 		return err
 	}
 	fmt.Fprintln(os.Stderr, "the last line turns the user default off: have a user of your own before you use these, see lendingd acl --help")
+	return nil
+}
+
+// userRules are what Redis is told of a user.
+type userRules struct {
+	User  string `json:"user"`
+	Rules string `json:"rules"`
+}
+
+// writeRules prints the rules: in JSON, or a line a user as Redis takes them.
+func writeRules(c *urfave.Context, users []userRules) error {
+	begin := "ACL SETUSER "
+	if c.Bool("aclfile") {
+		begin = "user "
+	}
+	for _, user := range users {
+		var err error
+		if cli.JSON(c) {
+			err = cli.WriteJSON(c.App.Writer, user)
+		} else {
+			_, err = fmt.Fprintln(c.App.Writer, begin+user.User+" "+user.Rules)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

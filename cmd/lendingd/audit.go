@@ -24,7 +24,7 @@ told by key, book, user and order, with the event that should explain it, and th
 code is 1. It needs about a KiB of memory for each book off the shelves and for each
 receipt.`,
 		Flags: append([]urfave.Flag{
-			&urfave.BoolFlag{Name: "json", DisableDefaultText: true, Usage: "print one JSON object for each library"},
+			cli.OutputFlag(), cli.JSONFlag(),
 			&urfave.IntFlag{Name: "limit", Usage: "how many books a user may hold: a `NUMBER` from 1 to 100 (default: what the instances noted)"},
 		}, cli.SeveralConnectionFlags()...),
 		Action: func(c *urfave.Context) error {
@@ -50,7 +50,7 @@ Examples:
 		Flags: append([]urfave.Flag{
 			&urfave.BoolFlag{Name: "verify", DisableDefaultText: true, Usage: "compare the state with the live one, and write nothing"},
 			&urfave.StringFlag{Name: "to", Usage: "the `NAME` of the library to make"},
-			&urfave.BoolFlag{Name: "json", DisableDefaultText: true, Usage: "print one JSON object for each library"},
+			cli.OutputFlag(), cli.JSONFlag(),
 		}, cli.SeveralConnectionFlags()...),
 		Action: func(c *urfave.Context) error {
 			to := c.String("to")
@@ -76,7 +76,7 @@ func eachReport(c *urfave.Context, done string, purpose cli.Purpose, report func
 		return err
 	}
 	if c.IsSet("limit") {
-		if err := cli.Within("limit", int64(c.Int("limit")), 1, 100, func(n int64) string { return fmt.Sprint(n) }); err != nil {
+		if err := cli.Within(c, "limit", c.Int("limit"), 1, 100); err != nil {
 			return err
 		}
 	}
@@ -95,7 +95,7 @@ func eachReport(c *urfave.Context, done string, purpose cli.Purpose, report func
 		})
 		switch {
 		case err != nil:
-		case c.Bool("json"):
+		case cli.JSON(c):
 			err = cli.WriteJSON(c.App.Writer, found)
 		default:
 			err = writeReport(c.App.Writer, done, found)
@@ -114,12 +114,13 @@ func eachReport(c *urfave.Context, done string, purpose cli.Purpose, report func
 }
 
 func writeReport(w io.Writer, done string, report *audit.Report) error {
-	log := fmt.Sprintf("its whole log (events %d)", report.Events)
-	if !report.Whole {
-		log = fmt.Sprintf("what is left of its log (events %d)", report.Events)
+	log := "what is left of its log"
+	if report.Whole {
+		log = "its whole log"
 	}
-	fmt.Fprintf(w, "library %s, %s %s: orders %d, loans %d, cards %d, front storage %d, off the shelves %d, receipts %d\n",
-		report.Library, done, log, report.Orders, report.Loans, report.Cards, report.Front, report.Out, report.Receipts)
+	fmt.Fprintf(w, "library %s, %s %s (%s): %s, %s, %s, %s in front storage, %s off the shelves, %s\n", report.Library, done, log,
+		cli.Count(report.Events, "event", "events"), cli.Count(report.Orders, "order", "orders"), cli.Count(report.Loans, "loan", "loans"), cli.Count(report.Cards, "card", "cards"),
+		cli.Count(report.Front, "book", "books"), cli.Count(report.Out, "book", "books"), cli.Count(report.Receipts, "receipt", "receipts"))
 	for _, finding := range report.Findings {
 		fmt.Fprintf(w, "✗ %s\n", finding)
 	}

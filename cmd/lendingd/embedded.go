@@ -67,9 +67,14 @@ func serveEmbedded(c *urfave.Context, connection cli.Connection) (stop func(), e
 		flags += " --library " + name
 	}
 	// Standard error is for the log alone, which programs may read.
-	fmt.Printf("An embedded Redis serves at %s; it keeps nothing when this program stops.\nTry, in another terminal:\n\n    %s request%s user1 alice-in-wonderland geb invisible-cities\n\n",
+	_, err = fmt.Fprintf(c.App.Writer, "An embedded Redis serves at %s; it keeps nothing when this program stops.\nTry, in another terminal:\n\n    %s request%s user1 alice-in-wonderland geb invisible-cities\n\n",
 		address, sibling("getbooks"), flags)
-	return func() { stopClock(); server.Close() }, nil
+	stop = func() { stopClock(); server.Close() }
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	return stop, nil
 }
 
 // embeddedTick is how late a key of an embedded server may expire.

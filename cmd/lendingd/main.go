@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,7 +30,7 @@ func app() *urfave.App {
 		Name:      "lendingd",
 		Usage:     "run an instance of the library: lend books, take them back, keep the shelves",
 		ArgsUsage: "NAME",
-		UsageText: "lendingd [flags] NAME\n   lendingd status|rejected|audit|rebuild|acl|completion [flags]",
+		UsageText: "lendingd [run] NAME [flags]\nlendingd COMMAND [flags]",
 		Description: `NAME is the instance's own: no two running instances share one. Start as many as
 you like, on any machines; they share the work, and take over what a dead one left.
 
@@ -37,26 +38,54 @@ Examples:
    lendingd worker1                          serve the library "main" on the local Redis
    lendingd --embedded worker1               the same without Redis; nothing is kept
    lendingd -a redis://cellar:6379 worker2   on another machine's Redis
-   lendingd --service lending worker3        the lending service alone
-   lendingd --fetch-time 2s worker4          shelves as slow as real ones
-   lendingd --library main,north worker5     serve two libraries
-   lendingd --cluster -a node1:7001 worker6  on a Redis Cluster
-   lendingd --force worker1                  take the name from a process that holds it
    lendingd status                           who runs, what waits, where the books are
-   lendingd audit                            whether all that is so is as the log says
-   lendingd acl --password-dir keys          rules by which Redis keeps each service to its own
-
-Each flag has an environment variable; a password is best given by LENDING_PASSWORD
-or --password-file, not on the command line. With --password-dir each service connects
-as its own user, see lendingd acl --help.`,
+   lendingd audit                            whether all that is so is as the log says`,
 		Version:              cli.Version(),
 		EnableBashCompletion: true,
 		// A password may hold a comma, so cli must not take addresses apart.
 		DisableSliceFlagSeparator: true,
 		Flags:                     append(instanceFlags(), cli.SeveralConnectionFlags()...),
-		Action:                    runInstance,
-		Commands:                  []*urfave.Command{statusCommand(), rejectedCommand(), auditCommand(), rebuildCommand(), aclCommand(), cli.CompletionCommand()},
+		Action:                    runBare,
+		Commands: []*urfave.Command{
+			runCommand(), statusCommand(), rejectedCommand(), auditCommand(), rebuildCommand(), aclCommand(),
+			cli.CompletionCommand("lendingd"), cli.ConnectionTopic(cli.SeveralConnectionFlags()), cli.ManPageCommand(8),
+		},
 	}
+}
+
+func runCommand() *urfave.Command {
+	return &urfave.Command{
+		Name:      "run",
+		Usage:     "run an instance; the word run may be left out",
+		ArgsUsage: "NAME",
+		Description: `Examples:
+   lendingd run worker1                      serve the library "main" on the local Redis
+   lendingd run status                       an instance called like a command
+   lendingd --service lending worker3        the lending service alone
+   lendingd --fetch-time 2s worker4          shelves as slow as real ones
+   lendingd --library main,north worker5     serve two libraries
+   lendingd --cluster -a node1:7001 worker6  on a Redis Cluster
+   lendingd --force worker1                  take the name from a process that holds it
+
+A DURATION is a number of seconds, or one with a unit, such as 500ms, 5m or 2h.`,
+		Flags:  append(instanceFlags(), cli.SeveralConnectionFlags()...),
+		Action: runInstance,
+	}
+}
+
+// soundLikeCommands are what people try who do not know the commands yet. Other words
+// that are close to a command's name are refused before.
+var soundLikeCommands = []string{
+	"start", "stop", "restart", "serve", "list", "show", "info", "ps", "kill", "logs",
+	"request", "return", "card", "book", "receipt", "cancel", "watch", // those of getbooks
+}
+
+// runBare is what lendingd does without a command: with a NAME it runs an instance.
+func runBare(c *urfave.Context) error {
+	if name := c.Args().First(); slices.Contains(soundLikeCommands, name) {
+		return cli.UsageError{Message: fmt.Sprintf("lendingd has no command %q; for an instance of that name: lendingd run %s; see lendingd --help", name, name)}
+	}
+	return runInstance(c)
 }
 
 func instanceFlags() []urfave.Flag {
@@ -80,19 +109,17 @@ func instanceFlags() []urfave.Flag {
 
 // checkInstanceFlags reports the first flag that is out of bounds, as a cli.UsageError.
 func checkInstanceFlags(c *urfave.Context) error {
-	number := func(n int64) string { return fmt.Sprint(n) }
-	duration := func(d int64) string { return time.Duration(d).String() }
 	for _, err := range []error{
-		checkServices(c.String("service")),
-		cli.Within("lock-ttl", int64(c.Duration("lock-ttl")), int64(time.Second), int64(worker.LockTTLMax), duration),
-		cli.Within("limit", int64(c.Int("limit")), 1, 100, number),
-		cli.Within("front", int64(c.Int("front")), 0, 1_000_000, number),
-		cli.Within("loan-days", int64(c.Int("loan-days")), 1, 3650, number),
-		cli.Within("receipt-keep", int64(c.Duration("receipt-keep")), int64(10*time.Minute), int64(720*time.Hour), duration),
-		cli.Within("fetch-time", int64(c.Duration("fetch-time")), 0, int64(10*time.Minute), duration),
-		cli.Within("log-keep", c.Int64("log-keep"), 1000, 1<<40, number),
-		cli.OneOf("log-format", c.String("log-format"), "auto", "text", "json", "logfmt"),
-		cli.OneOf("log-level", c.String("log-level"), "debug", "info", "warn", "error"),
+		checkServices(c),
+		cli.Within(c, "lock-ttl", c.Duration("lock-ttl"), time.Second, worker.LockTTLMax),
+		cli.Within(c, "limit", c.Int("limit"), 1, 100),
+		cli.Within(c, "front", c.Int("front"), 0, 1_000_000),
+		cli.Within(c, "loan-days", c.Int("loan-days"), 1, 3650),
+		cli.Within(c, "receipt-keep", c.Duration("receipt-keep"), 10*time.Minute, 720*time.Hour),
+		cli.Within(c, "fetch-time", c.Duration("fetch-time"), 0, 10*time.Minute),
+		cli.Within(c, "log-keep", c.Int64("log-keep"), 1000, 1<<40),
+		cli.OneOf(c, "log-format", "auto", "text", "json", "logfmt"),
+		cli.OneOf(c, "log-level", "debug", "info", "warn", "error"),
 	} {
 		if err != nil {
 			return err

@@ -31,6 +31,7 @@ func rejectedCommand() *urfave.Command {
 			Description: "Only the service that set an entry aside may put it back, where Redis has users for\n" +
 				"them (lendingd acl). With --password-dir this connects as that service.",
 			Flags: append([]urfave.Flag{
+				cli.OutputFlag(),
 				&urfave.StringFlag{Name: "service", Usage: "the `SERVICE` that set it aside, if both have an entry with that ID: lending or shelving"},
 			}, cli.ConnectionFlags()...),
 			Action: retryRejected,
@@ -51,7 +52,7 @@ func listRejected(c *urfave.Context) error {
 		return err
 	}
 	write := writeRejected
-	if c.String("output") == "json" {
+	if cli.JSON(c) {
 		write = encodeRejected
 	}
 	count := 0
@@ -64,7 +65,7 @@ func listRejected(c *urfave.Context) error {
 			return err
 		}
 	}
-	if count == 0 && c.String("output") == "text" {
+	if count == 0 && !cli.JSON(c) {
 		fmt.Fprintln(c.App.Writer, "nothing is set aside")
 	}
 	return nil
@@ -107,7 +108,7 @@ func retryRejected(c *urfave.Context) error {
 	services := library.Services()
 	if c.IsSet("service") {
 		services = []string{c.String("service")}
-		if err := cli.OneOf("service", services[0], library.Services()...); err != nil {
+		if err := cli.OneOf(c, "service", library.Services()...); err != nil {
 			return err
 		}
 	}
@@ -147,6 +148,10 @@ func retryRejected(c *urfave.Context) error {
 	if err != nil {
 		return fmt.Errorf("put the entry back: %w", err)
 	}
-	fmt.Fprintf(c.App.Writer, "put back as %s\n", entry)
-	return nil
+	cli.IfUnwritten(c, "the entry was put back as "+entry)
+	if cli.JSON(c) {
+		return cli.WriteJSON(c.App.Writer, map[string]string{"entry": entry})
+	}
+	_, err = fmt.Fprintf(c.App.Writer, "put back as %s\n", entry)
+	return err
 }

@@ -41,11 +41,12 @@ func (r *runner) build(c *urfave.Context) []service {
 
 // checkServices reports a value of --service that is no list of services, each named
 // once.
-func checkServices(value string) error {
+func checkServices(c *urfave.Context) error {
+	value := c.String("service")
 	names := strings.Split(value, ",")
 	for i, name := range names {
 		if !slices.Contains(library.Services(), name) || slices.Contains(names[:i], name) {
-			return cli.UsageError{Message: "--service is one or more of " + strings.Join(library.Services(), ", ") +
+			return cli.UsageError{Message: cli.Source(c, "service") + " is one or more of " + strings.Join(library.Services(), ", ") +
 				", with commas, each once, not " + library.Printable(value)}
 		}
 	}

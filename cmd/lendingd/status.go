@@ -74,7 +74,7 @@ func showStatus(c *urfave.Context) error {
 		})
 		switch {
 		case err != nil:
-		case c.String("output") == "json":
+		case cli.JSON(c):
 			err = cli.WriteJSON(c.App.Writer, status)
 		default:
 			if i > 0 {
@@ -198,7 +198,7 @@ func (s *status) write(w io.Writer) error {
 	}
 	for _, service := range library.Services() {
 		if n := s.Rejected[service]; n > 0 {
-			fmt.Fprintf(table, "\n%d entries rejected by %s; see lendingd rejected\n", n, service)
+			fmt.Fprintf(table, "\n%s rejected by %s; see lendingd rejected\n", cli.Count(n, "entry", "entries"), service)
 		}
 	}
 	return table.Flush()

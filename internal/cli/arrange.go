@@ -47,8 +47,11 @@ type givenFlag struct {
 //   - The first name at a level that has subcommands selects one of them. After
 //     "--" nothing is selected, and a name there that cli would still take for a
 //     subcommand is an error.
-//   - A flag belongs to the deepest selected command that declares it.
-//   - Whatever follows a flag that takes a value is its value, even "--".
+//   - A flag belongs to the last selected command. --help and --version do on every
+//     level.
+//   - Whatever follows a flag that takes a value is its value, even "--", unless it is a
+//     flag that the command knows: then the value was forgotten, or was a variable of a
+//     script that is not set. For the same reason a value cannot be empty.
 //   - "-" alone is a name.
 //   - With help asked for, the names are left out, because cli takes a name beside
 //     --help for a help topic. "help request" becomes "request --help".
@@ -58,6 +61,9 @@ type givenFlag struct {
 //
 // A command without subcommands has no help command either, so that "help" and
 // "h" are names there like any other; for that Arrange sets HideHelpCommand.
+//
+// It also settles the environment variables of the command's flags, see
+// settleEnvironment, and notes in the app's Metadata which of them set a flag.
 //
 // Every error is a UsageError. The app's commands must agree on whether a flag of
 // one name takes a value, since it may stand before the command it belongs to.
@@ -92,7 +98,11 @@ func Arrange(app *cli.App, args []string) ([]string, error) {
 	}
 	for _, flag := range line.flags {
 		depth, declared := find(line.path, flag.name)
-		if err := line.check(flag, declared, given); err != nil {
+		err := line.check(flag, declared, given)
+		if err == nil && flag.hasValue {
+			flag.value, err = settle(primary(declared), declared, flag.value)
+		}
+		if err != nil {
 			if completing {
 				continue
 			}
@@ -111,6 +121,11 @@ func Arrange(app *cli.App, args []string) ([]string, error) {
 	if err := line.checkNames(); err != nil && !completing {
 		return nil, err
 	}
+	sources, err := settleEnvironment(line.path, given)
+	if err != nil && !completing {
+		return nil, err
+	}
+	app.Metadata = map[string]any{sourcesKey: sources}
 
 	arranged := []string{args[0]}
 	for depth, command := range line.path {
@@ -166,7 +181,7 @@ func read(root *cli.Command, words []string) *commandLine {
 		flag := givenFlag{}
 		flag.typed, flag.value, flag.hasValue = strings.Cut(word, "=")
 		flag.name = strings.TrimPrefix(flag.typed[1:], "-")
-		if !flag.hasValue && len(words) > 0 && takesValue(line.lookAhead(flag.name)) {
+		if !flag.hasValue && len(words) > 0 && takesValue(line.lookAhead(flag.name)) && !line.isFlag(words[0]) {
 			flag.value, flag.hasValue = words[0], true
 			words = words[1:]
 		}
@@ -194,6 +209,13 @@ func (line *commandLine) last() *cli.Command {
 	return line.path[len(line.path)-1]
 }
 
+// isFlag reports whether a word is a flag that somebody declares.
+func (line *commandLine) isFlag(word string) bool {
+	typed, _, _ := strings.Cut(word, "=")
+	name := strings.TrimPrefix(strings.TrimPrefix(typed, "-"), "-")
+	return strings.HasPrefix(typed, "-") && name != "" && line.lookAhead(name) != nil
+}
+
 // lookAhead returns the flag so called of the path read so far or, because the
 // subcommand may still follow, of any command below it; nil where there is none.
 func (line *commandLine) lookAhead(name string) cli.Flag {
@@ -208,9 +230,11 @@ func (line *commandLine) lookAhead(name string) cli.Flag {
 func (line *commandLine) check(flag givenFlag, declared cli.Flag, given map[string]bool) error {
 	switch {
 	case declared == nil:
-		return usageErrorf("unknown flag %s for %q; see %s --help", escaped(flag.typed), line.title(), line.title())
+		return usageErrorf("unknown flag %s for %q; %ssee %s --help", escaped(flag.typed), line.title(), didYouMean(closestFlag(line.path, flag.name)), line.title())
 	case takesValue(declared) && !flag.hasValue:
 		return usageErrorf("flag %s needs a value", primary(declared))
+	case takesValue(declared) && flag.value == "":
+		return usageErrorf("flag %s has an empty value; leave the flag out if it is not meant", primary(declared))
 	case given[primary(declared)] && !isRepeatable(declared):
 		return usageErrorf("flag %s was given twice", primary(declared))
 	default:
@@ -229,10 +253,29 @@ func (line *commandLine) checkNames() error {
 	if level.Command(name) != nil || isHelpCommand(level, name) {
 		return usageErrorf("%q is a command of %q and cannot be a name; see %s --help", name, line.title(), line.title())
 	}
-	if level.Action == nil || line.help {
-		return usageErrorf("unknown command %q for %q; see %s --help", name, line.title(), line.title())
+	meant := closestCommand(level, name)
+	switch {
+	case meant == "" && declaredBy(level, name) != nil && len(name) > 1:
+		meant = "--" + name
+	case meant == "" && level.Action != nil && !line.help:
+		return nil
 	}
-	return nil
+	if meant != "" {
+		meant = line.title() + " " + meant
+	}
+	full := ""
+	if run := level.Command("run"); run != nil && level.Action != nil && !line.help {
+		full = fmt.Sprintf("; for an instance of that name: %s run %s", line.title(), escaped(name))
+	}
+	return usageErrorf("unknown command %q for %q; %ssee %s --help%s", name, line.title(), didYouMean(meant), line.title(), full)
+}
+
+// didYouMean is the part of a sentence that suggests what was probably meant.
+func didYouMean(meant string) string {
+	if meant == "" {
+		return ""
+	}
+	return fmt.Sprintf("did you mean %s? ", meant)
 }
 
 // title is the path as it is typed: "getbooks request".
@@ -254,14 +297,25 @@ func isHelpCommand(level *cli.Command, word string) bool {
 	return (word == "help" || word == "h") && (own == nil || own.Name == "help")
 }
 
-// find returns the deepest flag so called on the path, and its depth.
+// find returns the flag so called of the last command on the path, or --help or
+// --version of any, and its depth.
 func find(path []*cli.Command, name string) (int, cli.Flag) {
 	for depth, command := range slices.Backward(path) {
-		if flag := declaredBy(command, name); flag != nil {
+		flag := declaredBy(command, name)
+		if depth == len(path)-1 && flag != nil || flag != nil && flag == cli.VersionFlag {
 			return depth, flag
 		}
 	}
 	return 0, nil
+}
+
+// flagsOf are all flags that a path's last command takes, but --version.
+func flagsOf(path []*cli.Command) []cli.Flag {
+	flags := slices.Clone(path[len(path)-1].Flags)
+	if !path[len(path)-1].HideHelp {
+		flags = append(flags, cli.HelpFlag)
+	}
+	return flags
 }
 
 func findBelow(command *cli.Command, name string) cli.Flag {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/urfave/cli/v2"
@@ -58,12 +59,14 @@ func newGetbooks(got *received) *cli.App {
 				Aliases: []string{"ask"},
 				Flags: append(connectionFlags(),
 					&cli.BoolFlag{Name: "no-wait"},
-					&cli.IntFlag{Name: "limit"},
+					&cli.IntFlag{Name: "limit", EnvVars: []string{"CLI_TEST_LIMIT"}},
+					&cli.DurationFlag{Name: "timeout", EnvVars: []string{"CLI_TEST_TIMEOUT"}},
+					&cli.DurationFlag{Name: "timeout-of-old"},
 					&cli.StringSliceFlag{Name: "tag", Aliases: []string{"t"}}),
 				Action: record(got),
 			},
 			{Name: "card", Flags: connectionFlags(), Action: record(got)},
-			CompletionCommand(),
+			CompletionCommand("getbooks"),
 		},
 	}
 }
@@ -76,15 +79,16 @@ func newLendingd(got *received) *cli.App {
 		Flags:  append(connectionFlags(), &cli.BoolFlag{Name: "force"}, &cli.BoolFlag{Name: "embedded"}),
 		Action: record(got),
 		Commands: []*cli.Command{
+			{Name: "run", Flags: append(connectionFlags(), &cli.BoolFlag{Name: "force"}), Action: record(got)},
 			{Name: "status", Flags: append(connectionFlags(), &cli.BoolFlag{Name: "json"}), Action: record(got)},
 			{
 				Name: "rejected",
 				Subcommands: []*cli.Command{
 					{Name: "list", Action: record(got)},
-					{Name: "retry", Aliases: []string{"again"}, Flags: []cli.Flag{&cli.BoolFlag{Name: "all"}}, Action: record(got)},
+					{Name: "retry", Aliases: []string{"again"}, Flags: append(connectionFlags(), &cli.BoolFlag{Name: "all"}), Action: record(got)},
 				},
 			},
-			CompletionCommand(),
+			CompletionCommand("lendingd"),
 		},
 	}
 }
@@ -168,9 +172,14 @@ func TestArrangeGivesCliWhatItParsesRight(t *testing.T) {
 			want: []string{"getbooks", "request", "--password=--", "--no-wait", "--", "user1"},
 		},
 		{
-			name: "a value after = may be empty or hold another =",
-			args: []string{"getbooks", "request", "--password=", "user1", "--library=a=b"},
-			want: []string{"getbooks", "request", "--password=", "--library=a=b", "--", "user1"},
+			name: "a value after = may hold another =, or be a flag",
+			args: []string{"getbooks", "request", "--password=--no-wait", "user1", "--library=a=b"},
+			want: []string{"getbooks", "request", "--password=--no-wait", "--library=a=b", "--", "user1"},
+		},
+		{
+			name: "a duration may be a number of seconds",
+			args: []string{"getbooks", "request", "--timeout", "90", "--timeout-of-old=1.5"},
+			want: []string{"getbooks", "request", "--timeout=90s", "--timeout-of-old=1.5s", "--"},
 		},
 		{
 			name: "a bool flag takes its value only after =",
@@ -198,14 +207,14 @@ func TestArrangeGivesCliWhatItParsesRight(t *testing.T) {
 			want: []string{"lendingd", "status", "--address=x", "--json", "--"},
 		},
 		{
-			name: "a flag that only the root declares stays with it",
-			args: []string{"lendingd", "status", "--embedded", "--json"},
-			want: []string{"lendingd", "--embedded", "status", "--json", "--"},
+			name: "the root's flags stay with it",
+			args: []string{"lendingd", "worker1", "--embedded", "--force"},
+			want: []string{"lendingd", "--embedded", "--force", "--", "worker1"},
 		},
 		{
 			name: "subcommands nest",
 			args: []string{"lendingd", "--all", "rejected", "-a", "x", "again", "7-1"},
-			want: []string{"lendingd", "--address=x", "rejected", "retry", "--all", "--", "7-1"},
+			want: []string{"lendingd", "rejected", "retry", "--all", "--address=x", "--", "7-1"},
 		},
 		{
 			name: "nothing but the program",
@@ -335,22 +344,47 @@ func TestArrangeRefusesWhatItCannotUnderstand(t *testing.T) {
 		{[]string{"getbooks", "card", "--no-wait"}, `unknown flag --no-wait for "getbooks card"; see getbooks card --help`},
 		{[]string{"getbooks", "request", "-1984"}, `unknown flag -1984 for "getbooks request"; see getbooks request --help`},
 		{[]string{"getbooks", "request", "-at"}, `unknown flag -at for "getbooks request"; see getbooks request --help`},
-		{[]string{"getbooks", "request", "---tag"}, `unknown flag ---tag for "getbooks request"; see getbooks request --help`},
+		{[]string{"getbooks", "request", "---tagged"}, `unknown flag ---tagged for "getbooks request"; see getbooks request --help`},
 		{[]string{"getbooks", "request", "--=x"}, `unknown flag -- for "getbooks request"; see getbooks request --help`},
 		{[]string{"getbooks", "request", "--\x1b[2J"}, `unknown flag --\x1b[2J for "getbooks request"; see getbooks request --help`},
-		{[]string{"lendingd", "worker1", "--json"}, `unknown flag --json for "lendingd"; see lendingd --help`},
+		{[]string{"lendingd", "worker1", "--jsonl"}, `unknown flag --jsonl for "lendingd"; see lendingd --help`},
 		{[]string{"lendingd", "worker1", "--version"}, `unknown flag --version for "lendingd"; see lendingd --help`},
 		{[]string{"lendingd", "worker1", "--generate-bash-completion"}, `unknown flag --generate-bash-completion for "lendingd"; see lendingd --help`},
+		{[]string{"lendingd", "status", "--embedded"}, `unknown flag --embedded for "lendingd status"; see lendingd status --help`},
+		{[]string{"lendingd", "--embedded", "status"}, `unknown flag --embedded for "lendingd status"; see lendingd status --help`},
+		{[]string{"getbooks", "request", "--nowait"}, `unknown flag --nowait for "getbooks request"; did you mean --no-wait? see getbooks request --help`},
+		{[]string{"getbooks", "request", "--no_Wait"}, `unknown flag --no_Wait for "getbooks request"; did you mean --no-wait? see getbooks request --help`},
+		{[]string{"getbooks", "request", "-adress=x"}, `unknown flag -adress for "getbooks request"; did you mean --address? see getbooks request --help`},
+		{[]string{"getbooks", "card", "--hlep"}, `unknown flag --hlep for "getbooks card"; did you mean --help? see getbooks card --help`},
 		{[]string{"getbooks", "request", "user1", "-a"}, `flag --address needs a value`},
+		{[]string{"getbooks", "request", "--library", "--no-wait"}, `flag --library needs a value`},
+		{[]string{"getbooks", "--library", "-t=x", "request"}, `flag --library needs a value`},
+		{[]string{"getbooks", "request", "--library", ""}, `flag --library has an empty value; leave the flag out if it is not meant`},
+		{[]string{"getbooks", "request", "-t="}, `flag --tag has an empty value; leave the flag out if it is not meant`},
+		{[]string{"getbooks", "request", "--limit="}, `flag --limit has an empty value; leave the flag out if it is not meant`},
+		{[]string{"getbooks", "request", "--limit=many"}, `--limit takes a number, not "many"`},
+		{[]string{"getbooks", "request", "--timeout=soon"}, `--timeout takes a duration such as 30s, 5m or 2h, or a number of seconds, not "soon"`},
+		{[]string{"getbooks", "request", "--no-wait=maybe"}, `--no-wait takes true or false, not "maybe"`},
+		{[]string{"getbooks", "request", "--no-wait="}, `--no-wait takes true or false, not ""`},
 		{[]string{"getbooks", "--library"}, `unknown flag --library for "getbooks"; see getbooks --help`},
 		{[]string{"getbooks", "request", "--library", "a", "--library=b"}, `flag --library was given twice`},
 		{[]string{"getbooks", "-a", "x", "request", "--address", "x"}, `flag --address was given twice`},
 		{[]string{"getbooks", "request", "--no-wait", "--no-wait"}, `flag --no-wait was given twice`},
 		{[]string{"getbooks", "frob\x07"}, `unknown command "frob\a" for "getbooks"; see getbooks --help`},
 		{[]string{"getbooks", "frob", "request"}, `unknown command "frob" for "getbooks"; see getbooks --help`},
+		{[]string{"getbooks", "requets"}, `unknown command "requets" for "getbooks"; did you mean getbooks request? see getbooks --help`},
 		{[]string{"getbooks", "help", "frob"}, `unknown command "frob" for "getbooks"; see getbooks --help`},
 		{[]string{"lendingd", "help", "worker1"}, `unknown command "worker1" for "lendingd"; see lendingd --help`},
+		{[]string{"lendingd", "help", "stauts"}, `unknown command "stauts" for "lendingd"; did you mean lendingd status? see lendingd --help`},
+		{[]string{"lendingd", "stauts"}, `unknown command "stauts" for "lendingd"; did you mean lendingd status? see lendingd --help; for an instance of that name: lendingd run stauts`},
+		{[]string{"lendingd", "STATUS"}, `unknown command "STATUS" for "lendingd"; did you mean lendingd status? see lendingd --help; for an instance of that name: lendingd run STATUS`},
+		{[]string{"lendingd", "stat"}, `unknown command "stat" for "lendingd"; did you mean lendingd status? see lendingd --help; for an instance of that name: lendingd run stat`},
+		{[]string{"lendingd", "rnu", "worker1"}, `unknown command "rnu" for "lendingd"; did you mean lendingd run? see lendingd --help; for an instance of that name: lendingd run rnu`},
+		{[]string{"lendingd", "retry"}, `unknown command "retry" for "lendingd"; did you mean lendingd rejected retry? see lendingd --help; for an instance of that name: lendingd run retry`},
+		{[]string{"lendingd", "halp"}, `unknown command "halp" for "lendingd"; did you mean lendingd help? see lendingd --help; for an instance of that name: lendingd run halp`},
+		{[]string{"lendingd", "embedded"}, `unknown command "embedded" for "lendingd"; did you mean lendingd --embedded? see lendingd --help; for an instance of that name: lendingd run embedded`},
 		{[]string{"lendingd", "rejected", "7-1"}, `unknown command "7-1" for "lendingd rejected"; see lendingd rejected --help`},
+		{[]string{"lendingd", "rejected", "rerty", "7-1"}, `unknown command "rerty" for "lendingd rejected"; did you mean lendingd rejected retry? see lendingd rejected --help`},
 		{[]string{"lendingd", "--", "status"}, `"status" is a command of "lendingd" and cannot be a name; see lendingd --help`},
 		{[]string{"lendingd", "--force", "--", "help"}, `"help" is a command of "lendingd" and cannot be a name; see lendingd --help`},
 		{[]string{"lendingd", "rejected", "--", "retry"}, `"retry" is a command of "lendingd rejected" and cannot be a name; see lendingd rejected --help`},
@@ -440,6 +474,77 @@ func TestTheActionReceivesWhatWasMeant(t *testing.T) {
 	}
 }
 
+func TestAnInstanceMayBeCalledLikeACommand(t *testing.T) {
+	for _, name := range []string{"status", "stauts", "run", "help", "embedded", "worker1"} {
+		var got received
+		app := newLendingd(&got)
+		arranged, err := Arrange(app, []string{"lendingd", "run", name, "--force"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := app.Run(arranged); err != nil {
+			t.Fatal(err)
+		}
+		want := received{"lendingd run", []string{name}, map[string]string{"force": "true"}}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("received (-want +got):\n%s", diff)
+		}
+	}
+}
+
+func TestABareNameThatIsFarFromACommandIsAName(t *testing.T) {
+	for _, name := range []string{"worker1", "alice", "north-2", "a", "main", "north", "7"} {
+		if _, err := Arrange(newLendingd(new(received)), []string{"lendingd", name}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestAnEnvironmentVariableThatIsEmptyCountsAsUnset(t *testing.T) {
+	for _, test := range []struct {
+		variable, value string
+		args            []string
+		limit           int
+		timeout         time.Duration
+		source, err     string // of --limit
+	}{
+		{"CLI_TEST_LIMIT", "", nil, 0, 0, "--limit", ""},
+		{"CLI_TEST_TIMEOUT", "", nil, 0, 0, "--limit", ""},
+		{"CLI_TEST_LIMIT", "7", nil, 7, 0, "CLI_TEST_LIMIT", ""},
+		{"CLI_TEST_LIMIT", "7", []string{"--limit", "8"}, 8, 0, "--limit", ""},
+		{"CLI_TEST_TIMEOUT", "90", nil, 0, 90 * time.Second, "--limit", ""},
+		{"CLI_TEST_TIMEOUT", "2m", []string{"--timeout", "1"}, 0, time.Second, "--limit", ""},
+		{"CLI_TEST_LIMIT", "many", nil, 0, 0, "", `CLI_TEST_LIMIT takes a number, not "many"`},
+		{"CLI_TEST_LIMIT", " ", nil, 0, 0, "", `CLI_TEST_LIMIT takes a number, not " "`},
+		{"CLI_TEST_TIMEOUT", "soon", nil, 0, 0, "", `CLI_TEST_TIMEOUT takes a duration such as 30s, 5m or 2h, or a number of seconds, not "soon"`},
+	} {
+		t.Run(fmt.Sprint(test.variable, "=", test.value, test.args), func(t *testing.T) {
+			t.Setenv(test.variable, test.value)
+			var limit int
+			var timeout time.Duration
+			var source string
+			app := newGetbooks(new(received))
+			app.Commands[0].Action = func(c *cli.Context) error {
+				limit, timeout, source = c.Int("limit"), c.Duration("timeout"), Source(c, "limit")
+				return nil
+			}
+			arranged, err := Arrange(app, append([]string{"getbooks", "request"}, test.args...))
+			if err == nil {
+				err = app.Run(arranged)
+			}
+			if err != nil || test.err != "" {
+				if err == nil || err.Error() != test.err {
+					t.Errorf("got error %v, want %q", err, test.err)
+				}
+				return
+			}
+			if limit != test.limit || timeout != test.timeout || source != test.source {
+				t.Errorf("got limit %d by %s, and timeout %s; want %d by %s, and %s", limit, source, timeout, test.limit, test.source, test.timeout)
+			}
+		})
+	}
+}
+
 func TestHelpIsANameWhereThereAreNoSubcommands(t *testing.T) {
 	var got received
 	app := &cli.App{Name: "single", Writer: io.Discard, Action: record(&got)}
@@ -458,14 +563,14 @@ func TestHelpIsANameWhereThereAreNoSubcommands(t *testing.T) {
 
 func TestHelpAndVersionAreShownOnEveryLevel(t *testing.T) {
 	tests := []struct{ typed, want string }{
-		{"getbooks --help", "getbooks [global options] command"},
-		{"getbooks help", "getbooks [global options] command"},
-		{"getbooks request user1 --help", "getbooks request [command options]"},
-		{"getbooks help request", "getbooks request [command options]"},
+		{"getbooks --help", "\nCOMMANDS:\n   request, ask"},
+		{"getbooks help", "\nCOMMANDS:\n   request, ask"},
+		{"getbooks request user1 --help", "USAGE:\n   getbooks request [flags]\n"},
+		{"getbooks help request", "USAGE:\n   getbooks request [flags]\n"},
 		{"getbooks -h completion", "source <(getbooks completion bash)"},
-		{"lendingd worker1 -h", "lendingd [global options] command"},
+		{"lendingd worker1 -h", "\nCOMMANDS:\n   run\n"},
 		{"lendingd rejected --help", "retry, again"},
-		{"lendingd rejected help retry", "lendingd rejected retry [command options]"},
+		{"lendingd rejected help retry", "lendingd rejected retry [flags]"},
 		{"getbooks request user1 -v", "getbooks version 1.2.3\n"},
 	}
 	for _, test := range tests {

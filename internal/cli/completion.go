@@ -39,23 +39,18 @@ _PROGRAM_complete() {
 compdef _PROGRAM_complete PROGRAM
 `
 
-// completionHelp is what the help of the command says besides the usual.
-const completionHelp = `
-HOW TO ENABLE IT:
-   bash: source <({{.HelpName}} bash)
-   zsh:  source <({{.HelpName}} zsh)   (after compinit)
-   fish: {{.HelpName}} fish | source
-`
-
 // CompletionCommand is the subcommand that prints the completion script of the
-// app for one shell to the app's Writer. It returns a UsageError for a shell it
+// app, which has that name, for one shell to the app's Writer. It returns a UsageError for a shell it
 // does not know. The app needs EnableBashCompletion, whatever the shell.
-func CompletionCommand() *cli.Command {
+func CompletionCommand(program string) *cli.Command {
 	return &cli.Command{
-		Name:               "completion",
-		Usage:              "print a script that makes the shell complete commands and flags",
-		ArgsUsage:          "bash|zsh|fish",
-		CustomHelpTemplate: cli.CommandHelpTemplate + completionHelp,
+		Name:      "completion",
+		Usage:     "print a script that makes the shell complete commands and flags",
+		ArgsUsage: "bash|zsh|fish",
+		Description: strings.ReplaceAll(`How to enable it:
+   source <(PROGRAM completion bash)  in bash
+   source <(PROGRAM completion zsh)  in zsh, after compinit
+   PROGRAM completion fish | source  in fish`, "PROGRAM", program),
 		BashComplete: func(c *cli.Context) {
 			if c.NArg() == 0 {
 				fmt.Fprintln(c.App.Writer, "bash\nzsh\nfish")

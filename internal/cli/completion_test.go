@@ -107,7 +107,7 @@ var completions = []struct {
 	{"a shell", "getbooks", []string{"completion", ""}, []string{"bash", "fish", "zsh"}},
 	{"a flag of a root action", "lendingd", []string{"worker1", "--fo"}, []string{"--force"}},
 	{"a nested command", "lendingd", []string{"rejected", "re"}, []string{"retry"}},
-	{"a nested flag", "lendingd", []string{"rejected", "retry", "--a"}, []string{"--all"}},
+	{"a nested flag", "lendingd", []string{"rejected", "retry", "--al"}, []string{"--all"}},
 }
 
 func TestBashCompletes(t *testing.T) {

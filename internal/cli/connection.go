@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -111,7 +112,7 @@ func Libraries(c *cli.Context) []string {
 func connect(c *cli.Context, names []string, role string) ([]Connection, error) {
 	for _, name := range names {
 		if err := library.CheckTag("library", name); err != nil {
-			return nil, err
+			return nil, Sourced(c, "library", err)
 		}
 	}
 	options := redisconn.Options{
@@ -138,6 +139,9 @@ func connect(c *cli.Context, names []string, role string) ([]Connection, error) 
 	for _, name := range names {
 		options.Library = name
 		rdb, err := redisconn.Connect(options)
+		if errors.Is(err, redisconn.ErrAddress) {
+			err = Sourced(c, "address", err)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -163,9 +167,9 @@ func credentials(c *cli.Context, role string) (user, password string, err error)
 	password, file, dir := c.String("password"), c.String("password-file"), c.String("password-dir")
 	switch {
 	case password != "" && file != "":
-		return "", "", usageErrorf("give --password or --password-file, not both")
+		return "", "", usageErrorf("give %s or %s, not both", Source(c, "password"), Source(c, "password-file"))
 	case dir != "" && (password != "" || file != ""):
-		return "", "", usageErrorf("give --password-dir or one password, not both")
+		return "", "", usageErrorf("give %s or one password, not both", Source(c, "password-dir"))
 	case dir != "":
 		password, err = ReadPassword(filepath.Join(dir, role))
 		return role, password, err
@@ -202,28 +206,4 @@ func ReadPassword(path string) (string, error) {
 		return "", fmt.Errorf("read the password: %s is empty", library.Printable(path))
 	}
 	return password, nil
-}
-
-// OutputFlag chooses between text for people and JSON for programs.
-func OutputFlag() cli.Flag {
-	return &cli.StringFlag{
-		Name: "output", Aliases: []string{"o"}, EnvVars: []string{"LENDING_OUTPUT"}, Usage: "`FORMAT`: text or json", Value: "text",
-		Action: func(_ *cli.Context, format string) error { return OneOf("output", format, "text", "json") },
-	}
-}
-
-// OneOf checks a flag that has a few values to choose from.
-func OneOf(flag, value string, values ...string) error {
-	if slices.Contains(values, value) {
-		return nil
-	}
-	return usageErrorf("--%s is %s or %s, not %s", flag, strings.Join(values[:len(values)-1], ", "), values[len(values)-1], library.Printable(value))
-}
-
-// Within checks a number that has bounds; shown is how a value of it is written.
-func Within[T int | int64](flag string, value, min, max T, shown func(T) string) error {
-	if value < min || value > max {
-		return usageErrorf("--%s is from %s to %s, not %s", flag, shown(min), shown(max), shown(value))
-	}
-	return nil
 }

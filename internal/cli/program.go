@@ -6,12 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"regexp"
 	"runtime/debug"
 	"strings"
-	"syscall"
 
 	"example.com/library/library"
 	"example.com/library/redisconn"
@@ -66,27 +63,19 @@ func Main(app *cli.App) {
 	os.Exit(Run(untilToldToStop(), app, os.Args))
 }
 
-// cli would show a flag that may be repeated twice over, and so make every line of
-// the help as wide.
-var shownTwice = regexp.MustCompile(`^(.*?) \[ .*? \]`)
-
-func init() {
-	shown := cli.FlagStringer
-	cli.FlagStringer = func(flag cli.Flag) string {
-		if isRepeatable(flag) {
-			return shownTwice.ReplaceAllString(shown(flag), "$1")
-		}
-		return shown(flag)
-	}
-}
-
 type silence struct{}
 
 func (silence) Printf(context.Context, string, ...any) {}
 
 // Run runs a program, prints its error, if there is one, where app.ErrWriter says or
-// else on standard error, and returns its exit code.
+// else on standard error, and returns its exit code. What the program prints on standard
+// output goes to app.Writer; if that cannot be written, it is the error.
 func Run(ctx context.Context, app *cli.App, args []string) int {
+	out := &output{to: app.Writer}
+	if out.to == nil {
+		out.to = os.Stdout
+	}
+	app.Writer = out
 	app.ExitErrHandler = func(*cli.Context, error) {} // Run prints errors itself
 	refuseUsage(app)
 	secrets := given(args)
@@ -94,32 +83,45 @@ func Run(ctx context.Context, app *cli.App, args []string) int {
 	if err == nil {
 		err = app.RunContext(ctx, args)
 	}
-	code := ExitBroken
-	var exit *ExitError
-	switch {
-	case err == nil:
-		return ExitDone
-	case errors.As(err, &exit):
-		code = exit.Code
-		if exit.Err == nil {
-			return code
+	code, err := exitOf(ctx, err)
+	if out.err != nil {
+		if errors.Is(err, out.err) {
+			err = nil // it says no more than failure does
 		}
-	case isUnread(err):
-		return code
-	case isUsage(err):
-		code = ExitUsage
-	case redisconn.KindOf(err) == redisconn.Refused:
-		err = fmt.Errorf("%w; %s", err, redisconn.Remedy(err))
+		code, err = ExitBroken, joined(err, out.failure())
 	}
-	fmt.Fprintf(cmp.Or[io.Writer](app.ErrWriter, os.Stderr), "%s: %s\n", app.Name, hide(err.Error(), secrets))
+	if err != nil {
+		fmt.Fprintf(cmp.Or[io.Writer](app.ErrWriter, os.Stderr), "%s: %s\n", app.Name, hide(err.Error(), secrets))
+	}
 	return code
 }
 
-// isUnread reports whether an error says no more than that nobody reads the output any
-// more, as after head has seen enough. One that says more is wrapped.
-func isUnread(err error) bool {
-	write, is := err.(*fs.PathError)
-	return is && errors.Is(write.Err, syscall.EPIPE)
+// joined is two errors in one sentence; either may be nil.
+func joined(a, b error) error {
+	if a == nil || b == nil {
+		return cmp.Or(a, b)
+	}
+	return fmt.Errorf("%w; %w", a, b)
+}
+
+// exitOf returns the exit code for what a command returned, and what is to be told of
+// it; nil for nothing.
+func exitOf(ctx context.Context, err error) (int, error) {
+	var exit *ExitError
+	switch {
+	case err == nil:
+		return ExitDone, nil
+	case errors.As(err, &exit):
+		return exit.Code, exit.Err
+	case isUsage(err):
+		return ExitUsage, err
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		return ExitBroken, errors.New("interrupted")
+	case redisconn.KindOf(err) == redisconn.Refused:
+		return ExitBroken, fmt.Errorf("%w; %s", err, redisconn.Remedy(err))
+	default:
+		return ExitBroken, err
+	}
 }
 
 func isUsage(err error) bool {
