@@ -58,6 +58,9 @@ var grants = map[string][]grant{
 		{commands: "hgetall", keys: "%R~lending:card:*"},
 		{commands: "sismember", keys: "%R~lending:front"},
 		{commands: "xread xrevrange", keys: "%R~events"},
+		// Whether anybody runs the service that it waits for.
+		{commands: "xinfo|consumers", keys: "%R~lending:requests %R~shelving:fetches"},
+		{commands: "exists", keys: "%R~instance:*"},
 	},
 	Lending: {
 		{commands: connecting + " time info publish", channels: "lending:bell:*"},

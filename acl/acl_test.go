@@ -96,6 +96,8 @@ var allowed = map[string][][2]string{
 		{"HGETALL K", "lending:card:user1"},
 		{"SISMEMBER K m", "lending:front"},
 		{"XREAD STREAMS K 0; XREVRANGE K + -", "events"},
+		{"XINFO CONSUMERS K g", "lending:requests shelving:fetches"},
+		{"EXISTS K", "instance:worker1"},
 	},
 	"getbooks with --replicas": {
 		{"PING; COMMAND COUNT; CLUSTER SLOTS; ASKING; MULTI; EXEC; WAIT 0 1; EVAL return(1) 0; EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 0", ""},
@@ -107,6 +109,8 @@ var allowed = map[string][][2]string{
 		{"HGETALL K", "lending:card:user1"},
 		{"SISMEMBER K m", "lending:front"},
 		{"XREAD STREAMS K 0; XREVRANGE K + -", "events"},
+		{"XINFO CONSUMERS K g", "lending:requests shelving:fetches"},
+		{"EXISTS K", "instance:worker1"},
 		{"PEXPIRETIME K; PEXPIREAT K 9999999999999; EVAL return(1) 1 K; EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 1 K", "lending:receipts lending:receipts:older"},
 	},
 	"lending": {

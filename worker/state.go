@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/library/library"
 	"example.com/library/redisconn"
 	"github.com/redis/go-redis/v9"
 )
@@ -68,4 +69,26 @@ func Look(ctx context.Context, rdb redis.UniversalClient, stream, group string) 
 		}
 	}
 	return state, nil
+}
+
+// Alive reports whether any instance runs a service: reads its first inbox, and holds
+// its name.
+func Alive(ctx context.Context, rdb redis.UniversalClient, keys library.Keys, service string) (bool, error) {
+	inbox := keys.Inboxes(service)[0]
+	consumers, err := rdb.XInfoConsumers(ctx, inbox, service).Result()
+	if err != nil && (strings.Contains(err.Error(), "no such key") || strings.HasPrefix(err.Error(), "NOGROUP")) || err == nil && len(consumers) == 0 {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look who reads %s: %w", inbox, err)
+	}
+	var locks []string
+	for _, consumer := range consumers {
+		locks = append(locks, keys.Instance(consumer.Name))
+	}
+	held, err := rdb.Exists(ctx, locks...).Result()
+	if err != nil {
+		return false, fmt.Errorf("look which instances live: %w", err)
+	}
+	return held > 0, nil
 }

@@ -21,10 +21,11 @@ const (
 
 func bookCommand() *urfave.Command {
 	return &urfave.Command{
-		Name:        "book",
-		Usage:       "show where a book is",
-		ArgsUsage:   "BOOK",
-		Description: "A reader's loans are private: who has a book is shown only with --staff.",
+		Name:      "book",
+		Usage:     "show where a book is",
+		ArgsUsage: "BOOK",
+		Description: `Who has a book is shown only with --staff. That is a courtesy, not a lock: whoever may
+connect to Redis can ask for anybody's card.`,
 		Flags: append([]urfave.Flag{
 			cli.OutputFlag(), timeoutFlag(),
 			&urfave.BoolFlag{Name: "staff", DisableDefaultText: true, EnvVars: []string{"LENDING_STAFF"}, Usage: "show who has it"},
@@ -62,7 +63,7 @@ func lookUpBook(c *urfave.Context) error {
 		if !c.Bool("staff") {
 			where.User = ""
 		}
-		if c.String("output") == "json" {
+		if cli.JSON(c) {
 			return cli.WriteJSON(c.App.Writer, where)
 		}
 		fmt.Fprintf(c.App.Writer, "%s %s\n", bold.Render(library.Plain(where.Book)), describePlace(where))

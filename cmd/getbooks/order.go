@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 
@@ -49,75 +47,139 @@ Examples:
 
 Examples:
    getbooks return user1 alice-in-wonderland geb
-   getbooks return user1 - < box.txt            a box of books, one name a line`
+   getbooks return user1 - < box.txt            a box of books, one name a line
+
+Each line of a box is an answer of its own: one that is no name is refused, and the
+others are taken back. A box of more than 100 books is several orders, whose ids end with
+their numbers. If the command was stopped, give it the same box again with the same --id.`
 	}
 	command.Flags = append(command.Flags, cli.ConnectionFlags()...)
 	return command
 }
 
-// placeOrder sends a request or a return and shows what becomes of it.
+// placeOrder sends a request or a return, which may be several orders, and shows what
+// becomes of them.
 func placeOrder(c *urfave.Context, action library.Action) error {
 	names, err := cli.Names(c, 2, cli.Any)
 	if err != nil {
 		return err
 	}
-	books, err := readBooks(names[1:], os.Stdin)
+	if c.IsSet("id") {
+		if err := library.CheckID("id", c.String("id")); err != nil {
+			return err
+		}
+	}
+	orders, refused, err := readOrders(c, action, names[0], names[1:])
 	if err != nil {
 		return err
 	}
-	order, err := lending.NewOrder(action, names[0], books...)
-	if err != nil {
-		return cli.UsageError{Message: err.Error()}
+	if err := showRefusals(c, refused); err != nil {
+		return err
 	}
-	if id := c.String("id"); id != "" {
-		if err := library.CheckID("id", id); err != nil {
-			return err
-		}
-		order.ID = id
+	codes := map[int]bool{}
+	if len(refused) > 0 {
+		codes[cli.ExitDenied] = true
 	}
-	return atDesk(c, cli.ToSend, func(ctx context.Context, desk *desk) error {
-		if c.Bool("no-wait") {
-			if err := desk.Send(ctx, order); err != nil {
-				return notKnown(c, order, err)
+	if len(orders) == 0 {
+		return &cli.ExitError{Code: cli.ExitDenied}
+	}
+	err = atDesk(c, cli.ToSend, func(ctx context.Context, desk *desk) error {
+		for i, order := range orders {
+			err := desk.place(ctx, c, order)
+			var exit *cli.ExitError
+			if errors.As(err, &exit) && exit.Err == nil && exit.Code != cli.ExitBroken {
+				codes[exit.Code] = true // it is decided, and was shown
+				continue
 			}
-			if c.String("output") == "json" {
-				return cli.WriteJSON(c.App.Writer, map[string]string{"id": order.ID})
+			if err != nil {
+				return notSent(err, orders, i+1)
 			}
-			fmt.Fprintln(c.App.Writer, order.ID)
-			return nil
+			codes[cli.ExitDone] = true
 		}
-		receipt, err := desk.Do(ctx, order)
-		if err != nil {
-			return notKnown(c, order, err)
-		}
-		return showReceipt(ctx, c, desk.Client, receipt, !c.Bool("no-follow"))
+		return nil
 	})
+	if err != nil {
+		return err
+	}
+	switch {
+	case len(codes) > 1:
+		return &cli.ExitError{Code: cli.ExitPartly}
+	case codes[cli.ExitDone]:
+		return nil
+	case codes[cli.ExitPartly]:
+		return &cli.ExitError{Code: cli.ExitPartly}
+	default:
+		return &cli.ExitError{Code: cli.ExitDenied}
+	}
 }
 
-// readBooks takes "-" among the books for the lines of standard input.
-func readBooks(names []string, input io.Reader) ([]string, error) {
-	var books []string
-	read := false
-	for _, name := range names {
-		if name != "-" {
-			books = append(books, name)
-			continue
+// place sends one order and shows what becomes of it. Its error is a cli.ExitError
+// without Err if the order was decided otherwise than it was meant.
+func (d *desk) place(ctx context.Context, c *urfave.Context, order lending.Order) error {
+	sent := fmt.Sprintf("%s %s was sent; its answer: getbooks receipt %s", order.Action, order.ID, order.ID)
+	cli.IfUnwritten(c, sent)
+	if c.Bool("no-wait") {
+		if err := d.Send(ctx, order); err != nil {
+			return notKnown(c, order, err)
 		}
-		if read {
-			return nil, cli.UsageError{Message: "- (standard input) can be read only once"}
+		if cli.SeemsClosed(c) {
+			fmt.Fprintln(os.Stderr, "standard output seems to be closed;", sent)
 		}
-		read = true
-		lines := bufio.NewScanner(input)
-		for lines.Scan() {
-			if book := strings.TrimSuffix(lines.Text(), "\r"); book != "" {
-				books = append(books, book)
-			}
+		if cli.JSON(c) {
+			return cli.WriteJSON(c.App.Writer, map[string]string{"id": order.ID})
 		}
-		if err := lines.Err(); err != nil {
-			return nil, cli.UsageError{Message: fmt.Sprintf("read books from standard input: %s", err)}
+		_, err := fmt.Fprintln(c.App.Writer, order.ID)
+		return err
+	}
+	var receipt *library.Receipt
+	err := d.waitFor(ctx, c, library.Lending, waitingForAnswer, func(ctx context.Context, _ func(string)) (err error) {
+		receipt, err = d.Do(ctx, order)
+		return err
+	})
+	if err != nil {
+		return notKnown(c, order, err)
+	}
+	return d.showReceipt(ctx, c, receipt, !c.Bool("no-follow"))
+}
+
+func waitingForAnswer(int) string { return "waiting for an answer" }
+
+// notSent adds to an error which orders were not sent because of it.
+func notSent(err error, orders []lending.Order, next int) error {
+	if next == len(orders) {
+		return err
+	}
+	base := strings.TrimSuffix(orders[0].ID, "-1")
+	rest := fmt.Sprintf("%s to %s were not sent; give the same box again with --id %s, and what is done already is not done twice",
+		orders[next].ID, orders[len(orders)-1].ID, base)
+	if next == len(orders)-1 {
+		rest = strings.Replace(rest, fmt.Sprintf("%s to %s were", orders[next].ID, orders[next].ID), orders[next].ID+" was", 1)
+	}
+	var exit *cli.ExitError
+	if errors.As(err, &exit) && exit.Err != nil {
+		return &cli.ExitError{Code: exit.Code, Err: fmt.Errorf("%w; %s", exit.Err, rest)}
+	}
+	return fmt.Errorf("%w; %s", err, rest)
+}
+
+// showRefusals shows the lines of a box that are no names. Where ids alone are printed,
+// they go to standard error.
+func showRefusals(c *urfave.Context, refused []refusal) error {
+	for _, refusal := range refused {
+		var err error
+		switch {
+		case cli.JSON(c):
+			err = cli.WriteJSON(c.App.Writer, refusal)
+		case c.Bool("no-wait"):
+			fmt.Fprintln(os.Stderr, refusal)
+		default:
+			_, err = fmt.Fprintln(c.App.Writer, refusal)
+		}
+		if err != nil {
+			return err
 		}
 	}
-	return books, nil
+	return nil
 }
 
 // A desk is where getbooks asks: a client, and the connection it uses.
@@ -136,7 +198,7 @@ func atDesk(c *urfave.Context, purpose cli.Purpose, f func(context.Context, *des
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	} else if c.IsSet("timeout") {
-		return cli.UsageError{Message: "--timeout must be longer than 0"}
+		return cli.UsageError{Message: cli.Source(c, "timeout") + " must be longer than 0"}
 	}
 	role := acl.Getbooks
 	if c.Bool("staff") {
@@ -164,7 +226,7 @@ func notKnown(c *urfave.Context, order lending.Order, err error) error {
 	if !errors.Is(err, lending.ErrUnknown) {
 		return err
 	}
-	if c.String("output") == "json" {
+	if cli.JSON(c) {
 		if err := cli.WriteJSON(c.App.Writer, library.Receipt{
 			ID: order.ID, Action: order.Action, User: order.User, Outcome: "unknown", Books: []library.Line{},
 		}); err != nil {

@@ -46,7 +46,10 @@ func lookUpReceipt(c *urfave.Context) error {
 	return atDesk(c, purpose, func(ctx context.Context, desk *desk) error {
 		receipt, err := desk.Receipt(ctx, id)
 		if (errors.Is(err, lending.ErrNoReceipt) || errors.Is(err, lending.ErrUnknown)) && c.Bool("wait") {
-			receipt, err = desk.Wait(ctx, id)
+			err = desk.waitFor(ctx, c, library.Lending, waitingForAnswer, func(ctx context.Context, _ func(string)) (err error) {
+				receipt, err = desk.Wait(ctx, id)
+				return err
+			})
 		}
 		if errors.Is(err, redisconn.ErrUnconfirmed) {
 			return &cli.ExitError{Code: cli.ExitUnknown, Err: fmt.Errorf(
@@ -59,6 +62,6 @@ func lookUpReceipt(c *urfave.Context) error {
 		if err != nil {
 			return err
 		}
-		return showReceipt(ctx, c, desk.Client, receipt, c.Bool("wait"))
+		return desk.showReceipt(ctx, c, receipt, c.Bool("wait"))
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -14,7 +13,6 @@ import (
 	"example.com/library/library"
 
 	"github.com/charmbracelet/lipgloss"
-	"github.com/mattn/go-isatty"
 	"github.com/mattn/go-runewidth"
 	urfave "github.com/urfave/cli/v2"
 )
@@ -28,9 +26,6 @@ var (
 	faint = lipgloss.NewStyle().Faint(true)
 	bold  = lipgloss.NewStyle().Bold(true)
 )
-
-// soon is how long a book may take to arrive without being shown as on its way.
-const soon = 700 * time.Millisecond
 
 // exitOf is the exit code for an outcome.
 func exitOf(outcome library.Outcome) error {
@@ -49,30 +44,32 @@ func exitOf(outcome library.Outcome) error {
 
 // showReceipt shows a receipt, follows its books until they are in the user's
 // hands if asked to, and returns the exit code as an error.
-func showReceipt(ctx context.Context, c *urfave.Context, client *lending.Client, receipt *library.Receipt, follow bool) error {
-	asJSON := c.String("output") == "json"
+func (d *desk) showReceipt(ctx context.Context, c *urfave.Context, receipt *library.Receipt, follow bool) error {
 	var followed error
-	if !follow {
+	switch {
+	case !follow:
 		// How far the books are is not in the receipt.
-		if located, err := client.Receipt(ctx, receipt.ID); err == nil {
+		if located, err := d.Receipt(ctx, receipt.ID); err == nil {
 			receipt = located
 		}
-	} else {
-		quick := ctx
-		if !asJSON {
-			var cancel context.CancelFunc
-			quick, cancel = context.WithTimeout(ctx, soon)
-			defer cancel()
-		}
-		followed = client.Arrivals(quick, receipt, func(library.Line) {})
+	case cli.JSON(c):
+		followed = d.followArrivals(ctx, c, receipt)
+	default:
+		quick, cancel := context.WithTimeout(ctx, soon)
+		defer cancel()
+		followed = d.Arrivals(quick, receipt, func(library.Line) {})
 	}
-	if !asJSON {
-		writeReceipt(c.App.Writer, receipt)
-		if follow && errors.Is(followed, lending.ErrUnknown) {
-			followed = followArrivals(ctx, c.App.Writer, client, receipt)
+	if cli.JSON(c) {
+		if err := cli.WriteJSON(c.App.Writer, receipt); err != nil {
+			return err
 		}
-	} else if err := cli.WriteJSON(c.App.Writer, receipt); err != nil {
-		return err
+	} else {
+		if err := writeReceipt(c.App.Writer, receipt); err != nil {
+			return err
+		}
+		if follow && errors.Is(followed, lending.ErrUnknown) {
+			followed = d.followArrivals(ctx, c, receipt)
+		}
 	}
 	if errors.Is(followed, lending.ErrUnknown) {
 		return &cli.ExitError{Code: cli.ExitUnknown, Err: fmt.Errorf(
@@ -84,6 +81,26 @@ func showReceipt(ctx context.Context, c *urfave.Context, client *lending.Client,
 	return exitOf(receipt.Outcome)
 }
 
+// followArrivals waits until all books have arrived. Of each that arrives it tells.
+func (d *desk) followArrivals(ctx context.Context, c *urfave.Context, receipt *library.Receipt) error {
+	total := 0
+	for _, line := range receipt.Books {
+		if line.OnItsWay {
+			total++
+		}
+	}
+	status := func(arrived int) string {
+		return cli.Count(max(0, total-arrived), "book", "books") + " on the way from the shelves"
+	}
+	return d.waitFor(ctx, c, library.Shelving, status, func(ctx context.Context, say func(string)) error {
+		return d.Arrivals(ctx, receipt, func(line library.Line) {
+			if !cli.JSON(c) {
+				say(fmt.Sprintf("%s %s  is in your hands", good.Render("✓"), bold.Render(library.Plain(line.Book))))
+			}
+		})
+	})
+}
+
 // why tells why getbooks stopped waiting.
 func why(c *urfave.Context) string {
 	if c.Context.Err() != nil {
@@ -92,23 +109,26 @@ func why(c *urfave.Context) string {
 	return "not known in time"
 }
 
-func writeReceipt(w io.Writer, receipt *library.Receipt) {
+func writeReceipt(w io.Writer, receipt *library.Receipt) error {
 	if receipt.Outcome == library.Rejected {
-		fmt.Fprintf(w, "%s %s\n", bad.Render("✗ rejected:"), library.Plain(receipt.Reason))
-		return
+		_, err := fmt.Fprintf(w, "%s %s\n", bad.Render("✗ rejected:"), library.Plain(receipt.Reason))
+		return err
 	}
 	width := 0
 	for _, line := range receipt.Books {
-		width = max(width, runewidth.StringWidth(line.Book))
+		width = max(width, runewidth.StringWidth(library.Plain(line.Book)))
 	}
+	var text strings.Builder
 	for _, line := range receipt.Books {
-		fmt.Fprintln(w, describe(line, width))
+		text.WriteString(describe(line, width) + "\n")
 	}
 	summary := map[library.Outcome]string{
 		library.Granted: "all lent", library.Partial: "partly", library.Denied: "denied: nothing lent",
 		library.Returned: "all returned", library.Refused: "refused: nothing taken back",
 	}[receipt.Outcome]
-	fmt.Fprintln(w, faint.Render(fmt.Sprintf("%s · receipt %s", summary, library.Plain(receipt.ID))))
+	text.WriteString(faint.Render(fmt.Sprintf("%s · receipt %s", summary, library.Plain(receipt.ID))) + "\n")
+	_, err := io.WriteString(w, text.String())
+	return err
 }
 
 // describe is a receipt's line for one book.
@@ -146,46 +166,3 @@ func describe(line library.Line, width int) string {
 var placeNames = map[string]string{library.FromFront: "front storage", library.FromShelves: "the shelves"}
 
 func day(t time.Time) string { return t.Local().Format("2 Jan 2006") }
-
-// followArrivals shows books as they arrive. On a terminal a last line tells how
-// long the others have been on their way.
-func followArrivals(ctx context.Context, w io.Writer, client *lending.Client, receipt *library.Receipt) error {
-	live := w == os.Stdout && isatty.IsTerminal(os.Stdout.Fd())
-	arrived := make(chan library.Line)
-	done := make(chan error, 1)
-	left := 0
-	for _, line := range receipt.Books {
-		if line.OnItsWay {
-			left++
-		}
-	}
-	go func() {
-		done <- client.Arrivals(ctx, receipt, func(line library.Line) { arrived <- line })
-		close(arrived)
-	}()
-	const eraseLine = "\r\x1b[K"
-	begin := time.Now()
-	ticks := time.NewTicker(100 * time.Millisecond)
-	defer ticks.Stop()
-	for frame := 0; ; frame++ {
-		select {
-		case line, more := <-arrived:
-			if live {
-				fmt.Fprint(w, eraseLine)
-			}
-			if !more {
-				return <-done
-			}
-			if left > 0 {
-				left--
-			}
-			fmt.Fprintf(w, "%s %s  is in your hands\n", good.Render("✓"), bold.Render(library.Plain(line.Book)))
-		case <-ticks.C:
-			if live && left > 0 {
-				spinner := []rune("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
-				fmt.Fprintf(w, "%s%s %d on the way from the shelves, %s", eraseLine, wait.Render(string(spinner[frame%len(spinner)])),
-					left, time.Since(begin).Round(time.Second))
-			}
-		}
-	}
-}
