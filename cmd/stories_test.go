@@ -252,7 +252,7 @@ var commands = map[string]command{
 				ts.Fatalf("%q is no %s: %v", line, args[0], err)
 			}
 			for _, name := range []string{"time", "level", "msg"} {
-				if fields[name] == "" {
+				if fields[name] == nil || fields[name] == "" {
 					ts.Fatalf("%q has no %s", line, name)
 				}
 			}
@@ -393,8 +393,8 @@ func pattern(text string) string {
 	return expression
 }
 
-func parseLog(format, line string) (map[string]string, error) {
-	fields := map[string]string{}
+func parseLog(format, line string) (map[string]any, error) {
+	fields := map[string]any{}
 	if format == "json" {
 		return fields, json.Unmarshal([]byte(line), &fields)
 	}
@@ -421,15 +421,16 @@ func TestReadmeSession(t *testing.T) {
 	}
 	address := fmt.Sprintf("localhost:%d", freePort(t))
 	env := []string{"LENDING_ADDRESS=" + address}
+	dir := t.TempDir()
 	code := 0 // of the command before, for a README that shows it by echo $?
 	for _, step := range steps {
 		process := (*programtest.Process)(nil)
 		line, inBackground := strings.CutSuffix(step.line, "&")
 		if inBackground {
-			process = programtest.Start(t, env, "sh", "-c", "exec "+line)
+			process = programtest.Start(t, env, "sh", "-c", `cd "$0"; exec `+line, dir)
 			err = process.Await(`\A` + pattern(step.output))
 		} else {
-			process = programtest.Start(t, env, "sh", "-c", fmt.Sprintf("(exit %d); %s", code, line))
+			process = programtest.Start(t, env, "sh", "-c", fmt.Sprintf(`cd "$0"; (exit %d); %s`, code, line), dir)
 			code, err = process.Wait()
 		}
 		if err != nil {

@@ -3,6 +3,7 @@ package lending
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 
@@ -197,8 +198,16 @@ func (s *Service) logDecision(order placed, reply string) {
 		return
 	}
 	s.config.Log.Info(string(order.Action), "outcome", outcome, "user", order.User,
-		"books", library.Summary(library.ReadLines(order.Books, strings.Split(words, " "), 0)), "id", order.ID)
+		"books", loggedLines(library.ReadLines(order.Books, strings.Split(words, " "), 0)), "id", order.ID)
 }
+
+// loggedLines are a sentence in a log of text, and a list in one of JSON.
+type loggedLines []library.Line
+
+func (l loggedLines) String() string { return library.Summary(l) }
+
+// LogValue is what a JSON log has.
+func (l loggedLines) LogValue() slog.Value { return slog.AnyValue([]library.Line(l)) }
 
 func (s *Service) rejectOrder(action library.Action) func(worker.Entry, string) worker.Rejection {
 	return func(entry worker.Entry, reason string) worker.Rejection {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"log/slog"
 	"strings"
 
 	"example.com/library/library"
@@ -30,8 +31,8 @@ type Parcel struct {
 
 // An Order is a book, and the request it is for.
 type Order struct {
-	Request string // empty for a book to put away
-	Book    string
+	Request string `json:"id,omitempty"` // empty for a book to put away
+	Book    string `json:"book"`
 }
 
 // ReadParcels understands the entries of a batch, and rejects those it cannot.
@@ -139,7 +140,7 @@ func (p Parcel) Log(log *log.Logger, words, users []string) {
 		case word == "gone":
 			log.Debug(word, "entry", p.Entry.ID)
 		case to-from > 1:
-			log.Info(word, "books", p.list(from, to))
+			log.Info(word, "books", loggedOrders(p.Orders[from:to]))
 		case p.Orders[from].Request == "":
 			log.Info(word, "book", p.Orders[from].Book)
 		case users == nil:
@@ -151,10 +152,13 @@ func (p Parcel) Log(log *log.Logger, words, users []string) {
 	}
 }
 
-// list tells of several books in one line: "geb for walk-1; dune for walk-2".
-func (p Parcel) list(from, to int) string {
+// loggedOrders are a sentence in a log of text, "geb for walk-1; dune for walk-2", and a
+// list in one of JSON.
+type loggedOrders []Order
+
+func (l loggedOrders) String() string {
 	var text strings.Builder
-	for i, order := range p.Orders[from:to] {
+	for i, order := range l {
 		if i > 0 {
 			text.WriteString("; ")
 		}
@@ -165,3 +169,6 @@ func (p Parcel) list(from, to int) string {
 	}
 	return text.String()
 }
+
+// LogValue is what a JSON log has.
+func (l loggedOrders) LogValue() slog.Value { return slog.AnyValue([]Order(l)) }

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"log/slog"
 	"os"
+	"strings"
 
 	"github.com/charmbracelet/lipgloss"
 	"github.com/charmbracelet/log"
@@ -44,3 +46,11 @@ func newLogger(c *urfave.Context) (logger *log.Logger, stop func()) {
 	c.App.ErrWriter = lastWords{lines}
 	return logger, lines.flush
 }
+
+// loggedNames are a text in a log of text, and a list in one of JSON.
+type loggedNames []string
+
+func (l loggedNames) String() string { return strings.Join(l, ",") }
+
+// LogValue is what a JSON log has.
+func (l loggedNames) LogValue() slog.Value { return slog.AnyValue([]string(l)) }

@@ -155,7 +155,7 @@ func (r *runner) run(ctx context.Context, c *urfave.Context, name string) error 
 		}
 		inboxes = append(inboxes, service.Inboxes()...)
 	}
-	told := []any{"instance", name, "services", strings.Join(r.services, ",")}
+	told := []any{"instance", name, "services", loggedNames(r.services)}
 	if !r.several {
 		told = append(told, "library", r.Keys.Library)
 	}
