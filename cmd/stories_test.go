@@ -71,7 +71,7 @@ func stories(t *testing.T, leftOut ...string) []string {
 	})
 }
 
-// tell tells stories on a kind of server, which is a condition in them; serve
+// tell tells stories on a kind of server, whose words are conditions in them; serve
 // prepares one for a story, and says how to reach it.
 func tell(t *testing.T, server string, files []string, serve func(*story, *testscript.Env) redisconn.Options) {
 	t.Helper()
@@ -83,7 +83,7 @@ func tell(t *testing.T, server string, files []string, serve func(*story, *tests
 				Setup: func(env *testscript.Env) error {
 					return begin(env, server == "embedded", serve)
 				},
-				Condition:          func(condition string) (bool, error) { return condition == server, nil },
+				Condition:          func(condition string) (bool, error) { return slices.Contains(strings.Fields(server), condition), nil },
 				Cmds:               commands,
 				RequireUniqueNames: true,
 				Deadline:           time.Now().Add(2 * programtest.Patience), // for a program that should have ended by itself

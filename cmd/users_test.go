@@ -62,7 +62,7 @@ func guard(t testing.TB, args ...string) (server *redistest.Server, passwords st
 func TestStoriesWithAUserForEachProgram(t *testing.T) {
 	t.Parallel()
 	files := stories(t, "password", "server-warnings", "rebuild")
-	tell(t, "redis", files, func(s *story, env *testscript.Env) redisconn.Options {
+	tell(t, "redis users", files, func(s *story, env *testscript.Env) redisconn.Options {
 		server, passwords := guard(s, "--replicas", "--library", "main,north,south,east,west,second")
 		env.Setenv("SOCKET", server.Path())
 		s.env = []string{"LENDING_PASSWORD_DIR=" + passwords}
