@@ -23,12 +23,24 @@ type State struct {
 	Oldest time.Duration `json:"oldest_ns"`
 	// Consumers are the names of the instances in the group.
 	Consumers []string `json:"-"`
+	// Appended is how many entries there ever were, unread, pending, done or given up; -1
+	// where the server does not tell, as the embedded one.
+	Appended int64 `json:"-"`
 }
+
+// Name is the stream's name within its library, such as lending:requests.
+func (s State) Name() string {
+	_, name, _ := strings.Cut(s.Stream, ":")
+	return name
+}
+
+// readMax is how many entries that were read are counted one by one.
+const readMax = 1000
 
 // Look tells the state of a stream that its group's scripts trim, so that all that
 // stands in it is unread or pending. A stream that is missing is empty.
 func Look(ctx context.Context, rdb redis.UniversalClient, stream, group string) (State, error) {
-	state := State{Stream: stream}
+	state := State{Stream: stream, Appended: -1}
 	groups, err := rdb.XInfoGroups(ctx, stream).Result()
 	if err != nil {
 		if strings.Contains(err.Error(), "no such key") {
@@ -36,10 +48,10 @@ func Look(ctx context.Context, rdb redis.UniversalClient, stream, group string) 
 		}
 		return state, fmt.Errorf("look at %s: %w", stream, err)
 	}
-	given := "0-0"
+	given, lag := "0-0", int64(-1)
 	for _, info := range groups {
 		if info.Name == group {
-			state.Pending, given = info.Pending, info.LastDeliveredID
+			state.Pending, given, lag = info.Pending, info.LastDeliveredID, info.Lag
 		}
 	}
 	consumers, err := rdb.XInfoConsumers(ctx, stream, group).Result()
@@ -52,16 +64,35 @@ func Look(ctx context.Context, rdb redis.UniversalClient, stream, group string) 
 	var length *redis.IntCmd
 	var read, first *redis.XMessageSliceCmd
 	var now *redis.TimeCmd
+	var info *redis.XInfoStreamCmd
 	err = redisconn.Together(ctx, rdb, func(pipe redis.Pipeliner) {
 		length = pipe.XLen(ctx, stream)
-		read = pipe.XRange(ctx, stream, "-", given)
+		read = pipe.XRangeN(ctx, stream, "-", given, readMax)
+		info = pipe.XInfoStream(ctx, stream)
 		first = pipe.XRangeN(ctx, stream, "-", "+", 1)
 		now = pipe.Time(ctx)
 	})
 	if err != nil {
 		return state, fmt.Errorf("look at %s: %w", stream, err)
 	}
-	state.Unread = length.Val() - int64(len(read.Val()))
+	tells := info.Val().MaxDeletedEntryID != "" // an embedded server knows only the length
+	if tells {
+		state.Appended = info.Val().EntriesAdded
+	}
+	switch count := int64(len(read.Val())); {
+	case count < readMax:
+		state.Unread = length.Val() - count
+	case tells && lag >= 0:
+		// To count so many would keep Redis from its work. After deletions the lag may be
+		// an estimate, or unknown.
+		state.Unread = lag
+	default:
+		all, err := rdb.XRange(ctx, stream, "-", given).Result()
+		if err != nil {
+			return state, fmt.Errorf("look at %s: %w", stream, err)
+		}
+		state.Unread = max(0, length.Val()-int64(len(all)))
+	}
 	if len(first.Val()) > 0 {
 		milliseconds, _, _ := strings.Cut(first.Val()[0].ID, "-")
 		if ms, err := strconv.ParseInt(milliseconds, 10, 64); err == nil {

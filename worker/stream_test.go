@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"example.com/library/internal/patience"
+	"example.com/library/internal/redistest"
 	"example.com/library/library"
 	"example.com/library/redisconn"
 
@@ -127,7 +128,7 @@ func TestLookTellsHowFarAGroupHasCome(t *testing.T) {
 				t.Errorf("%s: the oldest entry is %v old", when, state.Oldest)
 			}
 			state.Oldest = 0
-			want.Stream = inboxKey
+			want.Stream, want.Appended = inboxKey, state.Appended
 			if diff := cmp.Diff(want, state); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", when, diff)
 			}
@@ -190,6 +191,67 @@ func TestLookTellsTheAgeOfTheOldestEntry(t *testing.T) {
 			t.Errorf("Look = %+v, %v, want an age of about an hour", state, err)
 		}
 	})
+}
+
+// Many entries stay behind one that is pending for long. How many are unread is then
+// Redis's word, or counted where it has none.
+func TestLookTellsHowManyAreUnreadBehindManyThatWereRead(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		if _, err := Ensure(ctx, rdb, inboxKey, library.Lending); err != nil {
+			t.Fatal(err)
+		}
+		appendMany := func(n int) (ids []string) {
+			t.Helper()
+			commands, err := rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+				for range n {
+					pipe.XAdd(ctx, &redis.XAddArgs{Stream: inboxKey, Values: []string{"number", "0"}})
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, command := range commands {
+				ids = append(ids, command.(*redis.StringCmd).Val())
+			}
+			return ids
+		}
+		appendMany(readMax + 5)
+		read := &redis.XReadGroupArgs{Group: library.Lending, Consumer: "worker1", Streams: []string{inboxKey, ">"}, Count: readMax + 5, Block: -1}
+		if err := rdb.XReadGroup(ctx, read).Err(); err != nil {
+			t.Fatal(err)
+		}
+		unread := appendMany(3)
+		want := func(when string, unread int64) {
+			t.Helper()
+			if state, err := Look(ctx, rdb, inboxKey, library.Lending); err != nil || state.Unread != unread {
+				t.Errorf("%s: Look = %+v, %v, want %d unread", when, state, err, unread)
+			}
+		}
+		want("when all is there", 3)
+		if err := rdb.XDel(ctx, inboxKey, unread[1]).Err(); err != nil {
+			t.Fatal(err)
+		}
+		want("when the lag is not known", 2)
+	})
+}
+
+func TestLookTellsHowManyEntriesThereEverWere(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Start(t).Client(t)
+	ctx := deadline(t)
+	for range 3 {
+		if err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: inboxKey, Values: []string{"number", "0"}}).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := rdb.XTrimMaxLen(ctx, inboxKey, 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if state, err := Look(ctx, rdb, inboxKey, library.Lending); err != nil || state.Appended != 3 {
+		t.Errorf("Look = %+v, %v, want 3 that were appended", state, err)
+	}
 }
 
 func TestLookReportsAServerThatIsAway(t *testing.T) {
