@@ -21,7 +21,7 @@ import (
 
 const password = "pass"
 
-// keys are one for each pattern of docs/model.md, and some that are nobody's. A name
+// keys are one for each pattern of docs/reference.md, and some that are nobody's. A name
 // without a tag belongs to the library main.
 var keys = []string{
 	"lending:requests", "lending:returns", "lending:deliveries", "lending:loans", "lending:card:user1", "lending:fetching",
@@ -361,15 +361,15 @@ func TestACommandThatNobodyThoughtOfIsRefused(t *testing.T) {
 	t.Logf("%d times a command was refused that nobody thought of", count)
 }
 
-// A key that is added to the model must be added here.
-func TestEveryKeyOfTheModelIsTried(t *testing.T) {
-	model, err := os.ReadFile("../docs/model.md")
+// A key that is added to the reference must be added here.
+func TestEveryKeyOfTheReferenceIsTried(t *testing.T) {
+	reference, err := os.ReadFile("../docs/reference.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows := regexp.MustCompile("(?m)^\\| `([a-z:<>]+)` \\| (STREAM|HASH|STRING|SET|LIST|ZSET) ").FindAllStringSubmatch(string(model), -1)
+	rows := regexp.MustCompile("(?m)^\\| `([a-z:<>]+)` \\| (STREAM|HASH|STRING|SET|LIST|ZSET) ").FindAllStringSubmatch(string(reference), -1)
 	if len(rows) < 20 {
-		t.Fatalf("docs/model.md has %d keys", len(rows))
+		t.Fatalf("docs/reference.md has %d keys", len(rows))
 	}
 	for _, row := range rows {
 		pattern := regexp.MustCompile("^" + regexp.MustCompile("<[a-z]+>").ReplaceAllString(row[1], "[a-z0-9]+") + "$")

@@ -13,9 +13,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// What no rule can forbid, as docs/model.md tells it: whoever may do a command may
+// What no rule can forbid, as docs/security.md tells it: whoever may do a command may
 // give it any argument. If one of these goes red, Redis has learned something, and the
-// model should say so.
+// page should say so.
 func TestWhatRedisCannotPrevent(t *testing.T) {
 	const requests, deliveries, receipts = "{main}:lending:requests", "{main}:lending:deliveries", "{main}:lending:receipts"
 	ctx := t.Context()

@@ -1,6 +1,6 @@
 package audit_test
 
-// corruptions has every kind of fact in docs/model.md's table of keys, and the ways in
+// corruptions has every kind of fact in docs/reference.md's table of keys, and the ways in
 // which it can be wrong.
 var corruptions = []corruption{
 	{name: "a loan is another's", do: []string{"HSET @lending:loans held user2"}, want: []found{

@@ -7,7 +7,7 @@
 //	all other keys ──▶ what is there ────┘
 //
 // It trusts none of the services' code: it has the names of the keys and the forms
-// of the entries in its own words, from docs/model.md, and imports neither service.
+// of the entries in its own words, from docs/reference.md, and imports neither service.
 //
 // Nothing is stopped and nothing is locked for it. All keys are read in small pages,
 // and while they are read, the library goes on. A book that the log mentions

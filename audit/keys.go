@@ -7,7 +7,7 @@ import (
 	"example.com/library/library"
 )
 
-// keys names the services' keys, as docs/model.md tells of them.
+// keys names the services' keys, as docs/reference.md tells of them.
 type keys struct{ library.Keys }
 
 func (k keys) loans() string           { return k.Key("lending:loans") }

@@ -144,7 +144,7 @@ func (r *run) startClients() (finish func()) {
 	return finish
 }
 
-// sendEarly appends the first orders by hand, as docs/model.md has them, for the Go
+// sendEarly appends the first orders by hand, as docs/reference.md has them, for the Go
 // client makes the groups before it appends. A group must begin before what is there
 // already.
 func (r *run) sendEarly(catalogue *catalogue) {

@@ -177,7 +177,7 @@ func (r *run) ledgerText() string {
 }
 
 // A shadow is the library as a book of rules has it: one decision after the other,
-// with all facts at hand. It is written from docs/model.md.
+// with all facts at hand. It is written from docs/reference.md.
 type shadow struct {
 	holders  map[string]string           // book → user
 	cards    map[string]map[string]int64 // user → book → when the loan ends, in ms
