@@ -408,7 +408,8 @@ func parseLog(format, line string) (map[string]any, error) {
 }
 
 // What README.md shows between <!-- session --> and <!-- /session --> is true.
-// Its port may be in use here, so the session runs at another.
+// Its port may be in use here, so the session runs at another. Its first terminal, where
+// make run serves, is what the Makefile does once the programs are built.
 func TestReadmeSession(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile(filepath.Join("..", "README.md"))
@@ -421,25 +422,37 @@ func TestReadmeSession(t *testing.T) {
 	}
 	address := fmt.Sprintf("localhost:%d", freePort(t))
 	env := []string{"LENDING_ADDRESS=" + address}
-	dir := t.TempDir()
 	code := 0 // of the command before, for a README that shows it by echo $?
 	for _, step := range steps {
 		process := (*programtest.Process)(nil)
-		line, inBackground := strings.CutSuffix(step.line, "&")
-		if inBackground {
-			process = programtest.Start(t, env, "sh", "-c", `cd "$0"; exec `+line, dir)
+		inFirstTerminal := step.line == "make run"
+		if inFirstTerminal {
+			process = programtest.Start(t, env, "sh", "-c", "exec "+makeRun(t))
 			err = process.Await(`\A` + pattern(step.output))
 		} else {
-			process = programtest.Start(t, env, "sh", "-c", fmt.Sprintf(`cd "$0"; (exit %d); %s`, code, line), dir)
+			process = programtest.Start(t, env, "sh", "-c", fmt.Sprintf("(exit %d); %s", code, step.line))
 			code, err = process.Wait()
 		}
 		if err != nil {
 			t.Fatalf("$ %s: %v", step.line, err)
 		}
-		if got := process.Output(); !inBackground && !regexp.MustCompile(`\A`+pattern(step.output)+`\z`).MatchString(got) {
+		if got := process.Output(); !inFirstTerminal && !regexp.MustCompile(`\A`+pattern(step.output)+`\z`).MatchString(got) {
 			t.Errorf("$ %s\nprinted:\n%s\nREADME.md says:\n%s", step.line, got, step.output)
 		}
 	}
+}
+
+// makeRun returns the command by which make run starts the library.
+func makeRun(t *testing.T) string {
+	makefile, err := os.ReadFile(filepath.Join("..", "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := regexp.MustCompile(`(?m)^run: build .*\n\tbin/(lendingd .*)$`).FindSubmatch(makefile)
+	if command == nil {
+		t.Fatal("the Makefile has no rule run that starts bin/lendingd")
+	}
+	return string(command[1])
 }
 
 // A step is a command of a session, and what it prints.
