@@ -24,10 +24,11 @@ const (
 	Lending  = library.Lending
 	Shelving = library.Shelving
 	Staff    = "staff"
+	Gateway  = "gateway"
 )
 
 // Users are all of them, in the order in which they are printed.
-var Users = append(append([]string{Getbooks}, library.Services()...), Staff)
+var Users = append(append([]string{Getbooks}, library.Services()...), Staff, Gateway)
 
 // A grant allows some commands, on some keys and channels. Keys are what follows
 // the library's tag: ~ to read and write, %R~ to read, %W~ to write. A command that
@@ -46,22 +47,33 @@ var locking = grant{commands: "exists get getrange set pexpire del", keys: "~ins
 const reading = "xadd xlen xrange xdel xtrim xack xclaim xpending xreadgroup xinfo|groups xinfo|consumers" +
 	" xgroup|create xgroup|createconsumer xgroup|delconsumer"
 
+// asking is what whoever asks for books needs.
+var asking = []grant{
+	{commands: connecting + " multi exec subscribe", channels: "lending:bell:*"},
+	{commands: "xadd xlen xrange", keys: "~lending:requests ~lending:returns"},
+	{commands: "hget", keys: "%R~lending:receipts %R~lending:receipts:older %R~lending:loans %R~lending:fetching %R~lending:card:* %R~lending:terms"},
+	{commands: "hexists", keys: "%R~lending:receipts %R~lending:receipts:older %R~shelving:out:*"},
+	{commands: "hmget", keys: "%R~lending:fetching"},
+	{commands: "hgetall", keys: "%R~lending:card:*"},
+	{commands: "sismember", keys: "%R~lending:front"},
+	{commands: "xread xrevrange", keys: "%R~events"},
+	// Whether anybody runs the service that it waits for.
+	{commands: "xinfo|consumers", keys: "%R~lending:requests %R~shelving:fetches"},
+	{commands: "exists", keys: "%R~instance:*"},
+}
+
+// looking is what staff need: to read all, and write nothing.
+var looking = []grant{
+	{commands: connecting + " multi exec time info scan"},
+	{commands: "exists type get getrange strlen ttl pttl pexpiretime" +
+		" hget hmget hgetall hexists hlen hstrlen hscan scard sismember smismember smembers sscan" +
+		" xlen xrange xrevrange xread xpending xinfo|stream xinfo|groups xinfo|consumers", keys: "%R~*"},
+}
+
 // grants tell what each user may do. What takes no key is the user's own permission,
 // and each of the others a selector.
 var grants = map[string][]grant{
-	Getbooks: {
-		{commands: connecting + " multi exec subscribe", channels: "lending:bell:*"},
-		{commands: "xadd xlen xrange", keys: "~lending:requests ~lending:returns"},
-		{commands: "hget", keys: "%R~lending:receipts %R~lending:receipts:older %R~lending:loans %R~lending:fetching %R~lending:card:* %R~lending:terms"},
-		{commands: "hexists", keys: "%R~lending:receipts %R~lending:receipts:older %R~shelving:out:*"},
-		{commands: "hmget", keys: "%R~lending:fetching"},
-		{commands: "hgetall", keys: "%R~lending:card:*"},
-		{commands: "sismember", keys: "%R~lending:front"},
-		{commands: "xread xrevrange", keys: "%R~events"},
-		// Whether anybody runs the service that it waits for.
-		{commands: "xinfo|consumers", keys: "%R~lending:requests %R~shelving:fetches"},
-		{commands: "exists", keys: "%R~instance:*"},
-	},
+	Getbooks: asking,
 	Lending: {
 		{commands: connecting + " time info publish", channels: "lending:bell:*"},
 		{commands: reading + " xrevrange exists get set unlink rename pexpire hget hmget hset hdel hlen scard sadd srem sismember smismember srandmember", keys: "~lending:*"},
@@ -79,12 +91,8 @@ var grants = map[string][]grant{
 		locking,
 		{commands: "eval evalsha", keys: "~shelving:* ~lending:requests ~lending:returns ~lending:deliveries ~events ~instance:*"},
 	},
-	Staff: {
-		{commands: connecting + " multi exec time info scan"},
-		{commands: "exists type get getrange strlen ttl pttl pexpiretime" +
-			" hget hmget hgetall hexists hlen hstrlen hscan scard sismember smismember smembers sscan" +
-			" xlen xrange xrevrange xread xpending xinfo|stream xinfo|groups xinfo|consumers", keys: "%R~*"},
-	},
+	Staff:   looking,
+	Gateway: append(slices.Concat(asking, looking), grant{commands: "xadd", keys: "~gateway:samples"}),
 }
 
 // forReplicas is what getbooks needs besides for --wait-replicas, see prolong.lua.

@@ -28,7 +28,7 @@ var keys = []string{
 	"lending:front", "lending:demand", "lending:demand:faded", "lending:clock", "lending:receipts", "lending:receipts:older",
 	"lending:receipts:page", "lending:terms", "lending:rejected",
 	"shelving:fetches", "shelving:stores", "shelving:out:48481", "shelving:away", "shelving:awaited", "shelving:rejected",
-	"events", "instance:worker1",
+	"events", "instance:worker1", "gateway:samples",
 	"other", "lending", "{north}:lending:requests", "{north}:lending:loans", "{north}:shelving:out:48481", "{north}:events", "{north}:instance:worker1",
 	"{}lending:requests", "{}", "{other}",
 }
@@ -146,6 +146,14 @@ var allowed = map[string][][2]string{
 		{"SCARD K; SISMEMBER K m; SMISMEMBER K m; SMEMBERS K; SSCAN K 0", everything},
 		{"XLEN K; XRANGE K - +; XREVRANGE K + -; XREAD STREAMS K 0; XPENDING K g; XINFO STREAM K; XINFO GROUPS K; XINFO CONSUMERS K g", everything},
 	},
+	"gateway": {
+		{"PING; COMMAND COUNT; CLUSTER SLOTS; ASKING; TIME; INFO; MULTI; EXEC; SCAN 0; SUBSCRIBE {main}:lending:bell:x", ""},
+		{"EXISTS K; TYPE K; TTL K; PTTL K; PEXPIRETIME K; GET K; GETRANGE K 0 -1; STRLEN K", everything},
+		{"HGET K f; HMGET K f; HGETALL K; HEXISTS K f; HLEN K; HSTRLEN K f; HSCAN K 0", everything},
+		{"SCARD K; SISMEMBER K m; SMISMEMBER K m; SMEMBERS K; SSCAN K 0", everything},
+		{"XLEN K; XRANGE K - +; XREVRANGE K + -; XREAD STREAMS K 0; XPENDING K g; XINFO STREAM K; XINFO GROUPS K; XINFO CONSUMERS K g", everything},
+		{"XADD K * f v; XADD K MAXLEN 0 * f v", "lending:requests lending:returns gateway:samples"},
+	},
 	"default": {},
 }
 
@@ -153,7 +161,7 @@ const (
 	ownLending = "lending:requests lending:returns lending:deliveries lending:loans lending:card:user1 lending:fetching lending:front lending:demand" +
 		" lending:demand:faded lending:clock lending:receipts lending:receipts:older lending:receipts:page lending:terms lending:rejected"
 	ownShelving = "shelving:fetches shelving:stores shelving:out:48481 shelving:away shelving:awaited shelving:rejected"
-	everything  = ownLending + " " + ownShelving + " events instance:worker1 other lending"
+	everything  = ownLending + " " + ownShelving + " events instance:worker1 gateway:samples other lending"
 )
 
 // may says whether a user may do a command on a key, or without one if key is "".

@@ -22,6 +22,8 @@ var may = map[string]string{
 	"lending":      "library redisconn scripts worker",
 	"shelving":     "library redisconn scripts worker",
 	"audit":        "library redisconn worker",
+	"status":       "library redisconn worker lending shelving",
+	"gateway":      "library redisconn worker lending shelving events status audit",
 	"internal/cli": "library redisconn",
 }
 

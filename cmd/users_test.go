@@ -115,7 +115,7 @@ func TestTheRulesCanBeSentByRedisCli(t *testing.T) {
 		}
 	}
 	send(rules(t, "--password-dir", passwords))
-	for _, user := range []string{"getbooks", "lending", "shelving", "staff"} {
+	for _, user := range []string{"getbooks", "lending", "shelving", "staff", "gateway"} {
 		info, err := os.Stat(filepath.Join(passwords, user))
 		if err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("the password of %s: %v, %v, want a file that only its owner may read", user, info, err)

@@ -76,7 +76,9 @@ func Look(ctx context.Context, rdb redis.UniversalClient, keys library.Keys) (*S
 			state, err := worker.Look(ctx, rdb, inbox, service)
 			if note(state.Name(), err); err == nil {
 				s.Streams = append(s.Streams, state)
-				names = append(names, state.Consumers...)
+				for _, consumer := range state.Consumers {
+					names = append(names, consumer.Name)
+				}
 			}
 		}
 		rejected, err := rdb.XLen(ctx, keys.Rejected(service)).Result()

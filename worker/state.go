@@ -21,11 +21,18 @@ type State struct {
 	Pending int64 `json:"pending"`
 	// Oldest is the age of the oldest entry, unread or pending; 0 without any.
 	Oldest time.Duration `json:"oldest_ns"`
-	// Consumers are the names of the instances in the group.
-	Consumers []string `json:"-"`
+	// Consumers are the instances in the group.
+	Consumers []Consumer `json:"consumers"`
 	// Appended is how many entries there ever were, unread, pending, done or given up; -1
 	// where the server does not tell, as the embedded one.
 	Appended int64 `json:"-"`
+}
+
+// A Consumer is an instance as a group knows it.
+type Consumer struct {
+	Name string `json:"name"`
+	// Pending is how many entries are in its hands.
+	Pending int64 `json:"pending"`
 }
 
 // Name is the stream's name within its library, such as lending:requests.
@@ -40,7 +47,7 @@ const readMax = 1000
 // Look tells the state of a stream that its group's scripts trim, so that all that
 // stands in it is unread or pending. A stream that is missing is empty.
 func Look(ctx context.Context, rdb redis.UniversalClient, stream, group string) (State, error) {
-	state := State{Stream: stream, Appended: -1}
+	state := State{Stream: stream, Consumers: []Consumer{}, Appended: -1}
 	groups, err := rdb.XInfoGroups(ctx, stream).Result()
 	if err != nil {
 		if strings.Contains(err.Error(), "no such key") {
@@ -59,7 +66,7 @@ func Look(ctx context.Context, rdb redis.UniversalClient, stream, group string) 
 		return state, fmt.Errorf("look at %s: %w", stream, err)
 	}
 	for _, consumer := range consumers {
-		state.Consumers = append(state.Consumers, consumer.Name)
+		state.Consumers = append(state.Consumers, Consumer{Name: consumer.Name, Pending: consumer.Pending})
 	}
 	var length *redis.IntCmd
 	var read, first *redis.XMessageSliceCmd

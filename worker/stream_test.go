@@ -129,6 +129,9 @@ func TestLookTellsHowFarAGroupHasCome(t *testing.T) {
 			}
 			state.Oldest = 0
 			want.Stream, want.Appended = inboxKey, state.Appended
+			if want.Consumers == nil {
+				want.Consumers = []Consumer{}
+			}
 			if diff := cmp.Diff(want, state); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", when, diff)
 			}
@@ -160,16 +163,16 @@ func TestLookTellsHowFarAGroupHasCome(t *testing.T) {
 		want("before anything is read", State{Unread: 1})
 		second := appendOne()
 		give(t, ctx, rdb, "worker1")
-		want("when all is read", State{Pending: 2, Consumers: []string{"worker1"}})
+		want("when all is read", State{Pending: 2, Consumers: []Consumer{{"worker1", 2}}})
 		third := appendOne()
-		want("with a new entry", State{Unread: 1, Pending: 2, Consumers: []string{"worker1"}})
+		want("with a new entry", State{Unread: 1, Pending: 2, Consumers: []Consumer{{"worker1", 2}}})
 		give(t, ctx, rdb, "worker2")
-		want("when another instance reads", State{Pending: 3, Consumers: []string{"worker1", "worker2"}})
+		want("when another instance reads", State{Pending: 3, Consumers: []Consumer{{"worker1", 2}, {"worker2", 1}}})
 		done(second)
-		want("when an entry in the middle is done", State{Pending: 2, Consumers: []string{"worker1", "worker2"}})
+		want("when an entry in the middle is done", State{Pending: 2, Consumers: []Consumer{{"worker1", 1}, {"worker2", 1}}})
 		done(first)
 		done(third)
-		want("when all is done", State{Consumers: []string{"worker1", "worker2"}})
+		want("when all is done", State{Consumers: []Consumer{{"worker1", 0}, {"worker2", 0}}})
 	})
 }
 

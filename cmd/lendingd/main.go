@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"runtime/debug"
@@ -44,10 +45,10 @@ Examples:
 		EnableBashCompletion: true,
 		// A password may hold a comma, so cli must not take addresses apart.
 		DisableSliceFlagSeparator: true,
-		Flags:                     append(instanceFlags(), cli.SeveralConnectionFlags()...),
+		Flags:                     slices.Concat(instanceFlags(), gatewayFlags(), cli.SeveralConnectionFlags()),
 		Action:                    runBare,
 		Commands: []*urfave.Command{
-			runCommand(), statusCommand(), rejectedCommand(), auditCommand(), rebuildCommand(), aclCommand(),
+			runCommand(), statusCommand(), rejectedCommand(), auditCommand(), rebuildCommand(), aclCommand(), gatewayCommand(),
 			cli.CompletionCommand("lendingd"), cli.ConnectionTopic(cli.SeveralConnectionFlags()), cli.ManPageCommand(8),
 		},
 	}
@@ -66,9 +67,10 @@ func runCommand() *urfave.Command {
    lendingd --library main,north worker5     serve two libraries
    lendingd --cluster -a node1:7001 worker6  on a Redis Cluster
    lendingd --force worker1                  take the name from a process that holds it
+   lendingd --http localhost:8080 worker7    and show it all on a page
 
 A DURATION is a number of seconds, or one with a unit, such as 500ms, 5m or 2h.`,
-		Flags:  append(instanceFlags(), cli.SeveralConnectionFlags()...),
+		Flags:  slices.Concat(instanceFlags(), gatewayFlags(), cli.SeveralConnectionFlags()),
 		Action: runInstance,
 	}
 }
@@ -89,7 +91,7 @@ func runBare(c *urfave.Context) error {
 }
 
 func instanceFlags() []urfave.Flag {
-	return []urfave.Flag{
+	return append([]urfave.Flag{
 		&urfave.StringFlag{Name: "service", EnvVars: []string{"LENDING_SERVICE"}, Usage: "the `SERVICES` to run, with commas: " + strings.Join(library.Services(), ", "), Value: strings.Join(library.Services(), ",")},
 		&urfave.BoolFlag{Name: "embedded", DisableDefaultText: true, EnvVars: []string{"LENDING_EMBEDDED"}, Usage: "serve from an in-memory Redis of its own at the address; nothing is kept"},
 		&urfave.BoolFlag{Name: "force", DisableDefaultText: true, Aliases: []string{"f"}, EnvVars: []string{"LENDING_FORCE"}, Usage: "take the name from a process that holds it; that one stops"},
@@ -102,9 +104,23 @@ func instanceFlags() []urfave.Flag {
 		&urfave.DurationFlag{Name: "fetch-time", EnvVars: []string{"LENDING_FETCH_TIME"}, Category: "Shelving", Usage: "how long this instance takes to fetch a book from the shelves: a `DURATION` from 0s to 10m", Value: 0},
 
 		&urfave.Int64Flag{Name: "log-keep", EnvVars: []string{"LENDING_LOG_KEEP"}, Category: "Logs", Usage: "about how many entries the library's log keeps, each of up to 16 decisions: a `NUMBER` from 1000 on", Value: 200_000},
+	}, logFlags()...)
+}
+
+func logFlags() []urfave.Flag {
+	return []urfave.Flag{
 		&urfave.StringFlag{Name: "log-format", EnvVars: []string{"LENDING_LOG_FORMAT"}, Category: "Logs", Usage: "`FORMAT` of this program's own log: text, json, logfmt, or auto: text at a terminal, else logfmt", Value: "auto"},
 		&urfave.StringFlag{Name: "log-level", EnvVars: []string{"LENDING_LOG_LEVEL"}, Category: "Logs", Usage: "`LEVEL` of this program's own log: debug, info, warn or error", Value: "info"},
 	}
+}
+
+// checkLogFlags reports the first flag of the program's own log that is out of bounds, as
+// a cli.UsageError.
+func checkLogFlags(c *urfave.Context) error {
+	return cmp.Or(
+		cli.OneOf(c, "log-format", "auto", "text", "json", "logfmt"),
+		cli.OneOf(c, "log-level", "debug", "info", "warn", "error"),
+	)
 }
 
 // checkInstanceFlags reports the first flag that is out of bounds, as a cli.UsageError.
@@ -118,8 +134,7 @@ func checkInstanceFlags(c *urfave.Context) error {
 		cli.Within(c, "receipt-keep", c.Duration("receipt-keep"), 10*time.Minute, 720*time.Hour),
 		cli.Within(c, "fetch-time", c.Duration("fetch-time"), 0, 10*time.Minute),
 		cli.Within(c, "log-keep", c.Int64("log-keep"), 1000, 1<<40),
-		cli.OneOf(c, "log-format", "auto", "text", "json", "logfmt"),
-		cli.OneOf(c, "log-level", "debug", "info", "warn", "error"),
+		checkLogFlags(c),
 	} {
 		if err != nil {
 			return err

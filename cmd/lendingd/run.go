@@ -50,7 +50,13 @@ func runInstance(c *urfave.Context) error {
 		}
 		defer stop()
 	}
+	page, err := openGateway(c, logger)
+	if err != nil {
+		return err
+	}
+	defer page.close()
 	group, ctx := errgroup.WithContext(c.Context)
+	group.Go(func() error { return page.serve(ctx) })
 	for _, r := range runners {
 		group.Go(func() error { return r.run(ctx, c, name) })
 	}

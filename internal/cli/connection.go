@@ -127,7 +127,7 @@ func connect(c *cli.Context, names []string, role string) ([]Connection, error) 
 		options.DB = &db
 	}
 	if key := options.Certificates.Key; key != "" {
-		if err := checkSecret("key", key); err != nil {
+		if err := CheckSecret("key", key); err != nil {
 			return nil, err
 		}
 	}
@@ -179,8 +179,8 @@ func credentials(c *cli.Context, role string) (user, password string, err error)
 	return "", password, err
 }
 
-// checkSecret refuses a file that others can read.
-func checkSecret(what, path string) error {
+// CheckSecret refuses a file that others can read.
+func CheckSecret(what, path string) error {
 	info, err := os.Stat(path)
 	if err != nil {
 		return fmt.Errorf("read the %s: %w", what, err)
@@ -194,7 +194,7 @@ func checkSecret(what, path string) error {
 // ReadPassword reads a password from a file that nobody else may read. Its error is a
 // UsageError if others may.
 func ReadPassword(path string) (string, error) {
-	if err := checkSecret("password", path); err != nil {
+	if err := CheckSecret("password", path); err != nil {
 		return "", err
 	}
 	text, err := os.ReadFile(path)
