@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"example.com/library/library"
+	"example.com/library/metrics"
 
 	"github.com/charmbracelet/log"
 	"github.com/redis/go-redis/v9"
@@ -43,6 +44,10 @@ type Config struct {
 	// Hosts are names, besides those of loopback and the address that a request came to,
 	// under which browsers may ask for the gateway. Default: none.
 	Hosts []string
+	// Metrics are served at /metrics. Default: none.
+	Metrics *metrics.Metrics
+	// Ready are what /readyz checks besides whether Redis answers. Default: nothing.
+	Ready []metrics.Check
 	// Certificate and Key are the files of TLS, in PEM. Default: none, plain HTTP.
 	Certificate, Key string
 }

@@ -63,6 +63,7 @@ func (s *Server) routes() *http.ServeMux {
 	s.pageRoutes(mux)
 	s.stateRoutes(mux)
 	s.signInRoutes(mux)
+	s.metricsRoutes(mux)
 	return mux
 }
 

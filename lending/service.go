@@ -24,6 +24,9 @@ type Config struct {
 	LoanDays int
 	// FrontMax is how many books front storage has room for, 0 to 1,000,000. Default: 20.
 	FrontMax int
+	// Decided is called with every answer to an order, for figures: the outcome, or "repeat"
+	// without lines. Several goroutines call it at once. Default: nothing is called.
+	Decided func(action library.Action, outcome string, lines []library.Line)
 }
 
 // A loan counts half for a book's demand after this many loans for each place in
@@ -167,7 +170,7 @@ func (s *Service) decide(ctx context.Context, action library.Action, batch []wor
 			return fmt.Errorf("decide a %s: %w", action, err)
 		}
 		for i, reply := range replies {
-			s.logDecision(orders[i], reply)
+			s.tell(orders[i], reply)
 		}
 		orders, books = orders[:0], 0
 		return nil
@@ -189,16 +192,23 @@ func (s *Service) decide(ctx context.Context, action library.Action, batch []wor
 	return rejections, flush()
 }
 
-// logDecision writes what a script answered to an order: "repeat", or the outcome
-// and a word for each book.
-func (s *Service) logDecision(order placed, reply string) {
+// tell tells the log and those who count what a script answered to an order: "repeat", or
+// the outcome and a word for each book.
+func (s *Service) tell(order placed, reply string) {
 	outcome, words, _ := strings.Cut(reply, " ")
+	var lines []library.Line
+	if outcome != "repeat" {
+		lines = library.ReadLines(order.Books, strings.Split(words, " "), 0)
+	}
+	if s.config.Decided != nil {
+		s.config.Decided(order.Action, outcome, lines)
+	}
 	if outcome == "repeat" {
 		s.config.Log.Debug("repeat", "action", order.Action, "user", order.User, "id", order.ID)
 		return
 	}
 	s.config.Log.Info(string(order.Action), "outcome", outcome, "user", order.User,
-		"books", loggedLines(library.ReadLines(order.Books, strings.Split(words, " "), 0)), "id", order.ID)
+		"books", loggedLines(lines), "id", order.ID)
 }
 
 // loggedLines are a sentence in a log of text, and a list in one of JSON.
@@ -258,7 +268,7 @@ func (s *Service) Deliver(ctx context.Context, batch []worker.Entry) ([]worker.R
 			if words[0] == "conflict" {
 				rejections = append(rejections, worker.Reject(parcel.Entry, "nobody waits for this book: it is in a user's hands or in front storage"))
 			} else {
-				parcel.Log(s.config.Log, words, users)
+				parcel.Tell(s.config.Config, words, users)
 			}
 		}
 	}

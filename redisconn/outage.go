@@ -18,7 +18,9 @@ type Outage struct {
 
 	mu   sync.Mutex
 	down map[string]bool // the parts that cannot work; true if Redis itself said so
-	told map[string]bool // the kinds of error told since all parts could work
+	// begun is how often a part could not work after all of them could.
+	begun int
+	told  map[string]bool // the kinds of error told since all parts could work
 }
 
 // NewOutage makes an Outage that writes to that log.
@@ -46,6 +48,9 @@ func (o *Outage) Begin(part string, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	kind := "connection"
+	if len(o.down) == 0 {
+		o.begun++
+	}
 	var reply redis.Error
 	o.down[part] = errors.As(err, &reply) && Passes(err)
 	if message, said := Replied(err); said {
@@ -69,6 +74,13 @@ func (o *Outage) Over(part string) {
 		clear(o.told)
 		o.log.Info("Redis serves again")
 	}
+}
+
+// Count tells how many outages there were, and whether one lasts.
+func (o *Outage) Count() (begun int, lasts bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.begun, len(o.down) > 0
 }
 
 // Busy reports whether a part waits because Redis answers that it cannot serve it just

@@ -38,7 +38,13 @@ func TestAnOutageIsOneLineHoweverManyTriesAndPartsItMeets(t *testing.T) {
 	outage, lines := outage()
 	begun := `level=warn msg="Redis cannot serve just now; trying again until it does" part=read error=EOF`
 	over := `level=info msg="Redis serves again"`
-	for range 2 { // the second outage is told like the first
+	wantCount := func(begun int, lasts bool) {
+		t.Helper()
+		if gotBegun, gotLasts := outage.Count(); gotBegun != begun || gotLasts != lasts {
+			t.Errorf("it counts %d outages, and one lasts: %v; want %d, %v", gotBegun, gotLasts, begun, lasts)
+		}
+	}
+	for n := range 2 { // the second outage is told like the first
 		for range 100 {
 			outage.Begin("read", io.EOF)
 			outage.Begin("sweep", errors.New("another error of the connection"))
@@ -51,8 +57,10 @@ func TestAnOutageIsOneLineHoweverManyTriesAndPartsItMeets(t *testing.T) {
 		outage.Over("sweep")
 		outage.Over("sweep")
 		wantLines(t, "while the other part is still down", lines())
+		wantCount(n+1, true)
 		outage.Over("read")
 		wantLines(t, "after the last part was mended", lines(), over)
+		wantCount(n+1, false)
 		outage.Over("read")
 		wantLines(t, "while all goes on well", lines())
 	}

@@ -47,6 +47,10 @@ func Locate(script string, line int, keys []string) Place {
 	return place
 }
 
+// File is the file of a script, of which script is the text or the hash, as EVAL and
+// EVALSHA are given it; empty if it is none of ours.
+func File(script string) string { return sourceOf[script].file }
+
 // keyNamed is the key that has a name in a script's header. Shared files call their
 // parameters by the same names.
 func keyNamed(name, script string, keys []string) string {

@@ -118,7 +118,7 @@ func (s *Service) apply(ctx context.Context, batch []worker.Entry, read func(wor
 			if words[0] == "conflict" {
 				rejections = append(rejections, worker.Reject(parcel.Entry, conflict))
 			} else {
-				parcel.Log(s.config.Log, words[:count], nil)
+				parcel.Tell(s.config.Config, words[:count], nil)
 			}
 			words = words[count:]
 		}

@@ -17,16 +17,16 @@ import (
 )
 
 // A Status tells how a library stands, as far as that could be read. What could not be
-// read is left out, and Unknown says why.
+// read is zero or left out, and Unknown says why.
 type Status struct {
 	Library string `json:"library"`
 	Redis   string `json:"redis"`
 	// Instances are those in a group of an inbox whose lock stands, by name.
 	Instances []Instance `json:"instances"`
 	// Streams are the inboxes, in the order of library.Services.
-	Streams  []worker.State   `json:"streams"`
-	Lending  *lending.Counts  `json:"lending,omitempty"`
-	Shelving *shelving.Counts `json:"shelving,omitempty"`
+	Streams  []worker.State  `json:"streams"`
+	Lending  lending.Counts  `json:"lending"`
+	Shelving shelving.Counts `json:"shelving"`
 	// Memory is how full the server is; left out if it has no limit, or tells none.
 	Memory redisconn.Memory `json:"memory,omitzero"`
 	// Rejected is how many entries each service set aside.
@@ -39,10 +39,10 @@ type Status struct {
 // The names of figures in Unknown.
 const (
 	Instances = "instances"
-	Lending   = "books of lending"
-	Shelving  = "books of shelving"
+	Lending   = "lending:books"
+	Shelving  = "shelving:books"
 	Memory    = "memory"
-	Rejected  = " rejected"
+	Rejected  = ":rejected"
 )
 
 // An Instance is a process that holds its name.
@@ -81,24 +81,27 @@ func Look(ctx context.Context, rdb redis.UniversalClient, keys library.Keys) (*S
 				}
 			}
 		}
+	}
+	var err error
+	s.Instances, err = readInstances(ctx, rdb, keys, names)
+	if err == nil {
+		err = first // one may be in the group of an inbox that could not be read
+	}
+	note(Instances, err)
+	for _, service := range library.Services() {
 		rejected, err := rdb.XLen(ctx, keys.Rejected(service)).Result()
 		if note(service+Rejected, err); err == nil {
 			s.Rejected[service] = rejected
 		}
 	}
-	var err error
-	s.Instances, err = readInstances(ctx, rdb, keys, names)
-	note(Instances, err)
 	s.Memory, err = redisconn.ReadMemory(ctx, rdb, keys)
 	if redisconn.KindOf(err) != redisconn.Refused { // a user with rules of before may not ask
 		note(Memory, err)
 	}
 	s.Lending, err = countLending(ctx, rdb, keys)
 	note(Lending, err)
-	out, err := shelving.Count(ctx, rdb, keys)
-	if note(Shelving, err); err == nil {
-		s.Shelving = &out
-	}
+	s.Shelving, err = shelving.Count(ctx, rdb, keys)
+	note(Shelving, err)
 	return s, first
 }
 
@@ -142,15 +145,11 @@ func readInstances(ctx context.Context, rdb redis.UniversalClient, keys library.
 	return instances, nil
 }
 
-func countLending(ctx context.Context, rdb redis.UniversalClient, keys library.Keys) (*lending.Counts, error) {
+func countLending(ctx context.Context, rdb redis.UniversalClient, keys library.Keys) (lending.Counts, error) {
 	client, err := lending.NewClient(rdb, keys.Library)
 	if err != nil {
-		return nil, err
+		return lending.Counts{}, err
 	}
 	defer client.Close()
-	counts, err := client.Count(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &counts, nil
+	return client.Count(ctx)
 }

@@ -84,6 +84,8 @@ type Config struct {
 	LogMax int64
 	// ReceiptTTL is how long receipts are kept.
 	ReceiptTTL time.Duration
+	// Observer is told what is done. Default: nobody is.
+	Observer Observer
 }
 
 // errDropped says that a batch was let go; its entries are still pending.
@@ -360,6 +362,7 @@ func (c *consumer) apply(ctx context.Context, batch []Entry) error {
 		})
 		switch {
 		case err == nil:
+			c.Observer.applied(c.Stream, len(batch)-len(rejections))
 			for _, rejection := range rejections {
 				if err := c.reject(ctx, rejection); err != nil {
 					return err
@@ -422,6 +425,7 @@ func (c *consumer) reject(ctx context.Context, rejection Rejection) error {
 	})
 	switch {
 	case err == nil && answer == "rejected":
+		c.Observer.rejected(c.Stream, 1)
 		c.Log.Warn("rejected", "stream", c.Stream, "entry", rejection.Entry.ID, "reason", reason)
 	case err == nil, errors.Is(err, errDropped):
 	case errors.Is(err, ErrTaken), redisconn.KindOf(err) == redisconn.Refused:

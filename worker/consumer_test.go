@@ -320,7 +320,7 @@ func wantNothingLeft(t *testing.T, ctx context.Context, rdb redis.UniversalClien
 		if err != nil {
 			t.Fatal(err)
 		}
-		state.Consumers, state.Oldest = nil, 0
+		state.Consumers, state.Oldest, state.Appended = nil, 0, 0
 		return state
 	})
 	if entries := rejected(t, ctx, rdb); len(entries) > 0 {

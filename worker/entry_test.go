@@ -224,7 +224,18 @@ func TestAParcelsBooksAreToldByWhatBecameOfThem(t *testing.T) {
 		{"nothing", nil, nil, nil, ""},
 	} {
 		var text strings.Builder
-		Parcel{Entry{ID: "7-1"}, test.orders}.Log(log.NewWithOptions(&text, log.Options{Level: log.DebugLevel}), test.words, test.users)
+		config := Config{Log: log.NewWithOptions(&text, log.Options{Level: log.DebugLevel})}
+		moved, want := map[string]int{}, map[string]int{}
+		config.Observer.Moved = func(step string, books int) { moved[step] += books }
+		Parcel{Entry{ID: "7-1"}, test.orders}.Tell(config, test.words, test.users)
+		for _, word := range test.words {
+			if word != "gone" {
+				want[word]++
+			}
+		}
+		if diff := cmp.Diff(want, moved); diff != "" {
+			t.Errorf("%s: the observer was told (-want +got):\n%s", test.title, diff)
+		}
 		if diff := cmp.Diff(test.want, text.String()); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", test.title, diff)
 		}

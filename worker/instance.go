@@ -54,6 +54,8 @@ type LockConfig struct {
 	Force bool
 	// Log receives a line when the lock was lost and taken again.
 	Log *log.Logger
+	// Failed is called when the lock could not be refreshed. Default: nothing is.
+	Failed func()
 }
 
 // An Owner is what a lock tells of the process that holds it.
@@ -110,6 +112,7 @@ type Instance struct {
 	clock    atomic.Int64
 	patience time.Duration // how long work may take before the name is let go
 	away     atomic.Bool   // the name is let go
+	kept     atomic.Int64  // when the lock was last taken or refreshed, in ns since start
 
 	mu   sync.Mutex
 	work map[*stretch]bool // under way
@@ -172,9 +175,20 @@ func (i *Instance) Key() string { return i.config.Keys.Instance(i.config.Name) }
 // have finished it meanwhile.
 func (i *Instance) Token() string { return i.lock.Load().Token() }
 
+// start is what times are counted from: the clock that cannot be set.
+var start = time.Now()
+
+// Held reports whether the name is held for all that is known here: it was not let go, and
+// the lock was taken or refreshed within its time to live.
+func (i *Instance) Held() bool {
+	return !i.away.Load() && time.Since(start)-time.Duration(i.kept.Load()) < i.config.TTL
+}
+
 func (i *Instance) obtain(ctx context.Context, token string) error {
+	asked := time.Since(start)
 	lock, err := redislock.Obtain(ctx, redisconn.Regardless(i.rdb), i.Key(), i.config.TTL, &redislock.Options{Token: token, Metadata: i.owner})
 	if err == nil {
+		i.kept.Store(int64(asked))
 		i.lock.Store(lock)
 	}
 	return err
@@ -204,7 +218,11 @@ func (i *Instance) Keep(ctx context.Context) error {
 	if i.away.Load() {
 		return errAway
 	}
+	asked := time.Since(start)
 	err := i.lock.Load().Refresh(ctx, i.config.TTL, nil)
+	if err == nil {
+		i.kept.Store(int64(asked))
+	}
 	if !errors.Is(err, redislock.ErrNotObtained) {
 		return err
 	}
@@ -292,6 +310,9 @@ func (i *Instance) Run(ctx context.Context, outage *redisconn.Outage) error {
 		case isFatal(err):
 			return err
 		case err != nil:
+			if i.config.Failed != nil {
+				i.config.Failed()
+			}
 			outage.Begin("lock", err)
 			wait = soon
 			continue

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -440,7 +441,12 @@ func TestRunOutlastsAServerThatIsAway(t *testing.T) {
 	logs := newJournal()
 	config := lockConfig(logs)
 	config.TTL = 3 * time.Second // so long that even a busy machine refreshes it in time
+	var failed atomic.Int64
+	config.Failed = func() { failed.Add(1) }
 	i := take(t, ctx, rdb, config)
+	if !i.Held() || failed.Load() > 0 {
+		t.Errorf("when the name was taken, Held = %v, and %d refreshes failed", i.Held(), failed.Load())
+	}
 	kept := hear(rdb, i)
 	ended := make(chan error, 1)
 	go func() { ended <- i.Run(ctx, redisconn.NewOutage(config.Log)) }()
@@ -452,6 +458,8 @@ func TestRunOutlastsAServerThatIsAway(t *testing.T) {
 	for range 3 {
 		<-kept // attempts that failed
 	}
+	soon(t, ctx, "how many refreshes failed", true, func() bool { return failed.Load() >= 2 })
+	soon(t, ctx, "whether the name is held", false, i.Held)
 	server.Restart(t) // without its data: the lock has lapsed
 	for rdb.Exists(ctx, lockKey).Val() == 0 {
 		select {
@@ -469,6 +477,9 @@ func TestRunOutlastsAServerThatIsAway(t *testing.T) {
 		case <-ctx.Done():
 			t.Fatalf("the log never says that Redis serves again:\n%s", logs)
 		}
+	}
+	if !i.Held() {
+		t.Error("Held = false after the server came back")
 	}
 	stop()
 	if err := <-ended; err != nil {

@@ -9,8 +9,6 @@ import (
 	"strings"
 
 	"example.com/library/library"
-
-	"github.com/charmbracelet/log"
 )
 
 const (
@@ -128,9 +126,11 @@ func Calls(parcels []Parcel) iter.Seq[[]Parcel] {
 	}
 }
 
-// Log writes what a script answered for a parcel's books: one line for all that
-// went the same way. words has one for each book, and users who has it, where known.
-func (p Parcel) Log(log *log.Logger, words, users []string) {
+// Tell tells the log and the observer what a script answered for a parcel's books: one
+// line for all that went the same way. words has one for each book, and users who has it,
+// where known.
+func (p Parcel) Tell(config Config, words, users []string) {
+	log := config.Log
 	for from := 0; from < len(words); {
 		to := from + 1
 		for to < len(words) && words[to] == words[from] {
@@ -139,6 +139,8 @@ func (p Parcel) Log(log *log.Logger, words, users []string) {
 		switch word := words[from]; {
 		case word == "gone":
 			log.Debug(word, "entry", p.Entry.ID)
+			from = to
+			continue
 		case to-from > 1:
 			log.Info(word, "books", loggedOrders(p.Orders[from:to]))
 		case p.Orders[from].Request == "":
@@ -148,6 +150,7 @@ func (p Parcel) Log(log *log.Logger, words, users []string) {
 		default:
 			log.Info(word, "user", library.Plain(users[from]), "book", p.Orders[from].Book, "id", p.Orders[from].Request)
 		}
+		config.Observer.moved(words[from], to-from)
 		from = to
 	}
 }

@@ -111,6 +111,7 @@ func (c *consumer) takeOver(ctx context.Context, owner string) error {
 		c.take(batch)
 		if err == nil && len(batch) > 0 {
 			c.Log.Info("took over pending entries", "stream", c.Stream, "from", library.Plain(owner), "entries", len(batch))
+			c.Observer.claimed(c.Stream, len(batch))
 			c.sweeping.rests() // the batch is watched by itself
 			err = c.handle(ctx, batch)
 			c.sweeping.moves(0)
@@ -134,6 +135,7 @@ func (c *consumer) claim(ctx context.Context, owner string, ids []any) ([]Entry,
 		return nil, err
 	}
 	claimed, trimmed := reply[0].([]any), reply[1].([]any)
+	c.Observer.rejected(c.Stream, len(trimmed))
 	for _, id := range trimmed {
 		c.Log.Warn("rejected", "stream", c.Stream, "entry", id, "reason", "it was trimmed away before it was handled")
 	}

@@ -61,9 +61,14 @@ func runGateway(c *urfave.Context) error {
 			return err
 		}
 	}
-	logger, stopLogging := newLogger(c)
+	logger, dropped, stopLogging := newLogger(c)
 	defer stopLogging()
-	page, err := openGateway(c, logger)
+	told, err := newFigures(c, nil, dropped)
+	if err != nil {
+		return err
+	}
+	defer told.close()
+	page, err := openGateway(c, logger, told)
 	if err != nil {
 		return err
 	}
@@ -79,7 +84,7 @@ type page struct {
 }
 
 // openGateway listens where --http says.
-func openGateway(c *urfave.Context, logger *log.Logger) (*page, error) {
+func openGateway(c *urfave.Context, logger *log.Logger, told *figures) (*page, error) {
 	address := c.String("http")
 	if address == "" {
 		for _, name := range []string{"http-token-file", "http-host", "http-cert", "http-key"} {
@@ -89,7 +94,7 @@ func openGateway(c *urfave.Context, logger *log.Logger) (*page, error) {
 		}
 		return &page{}, nil
 	}
-	config := gateway.Config{Log: logger, Certificate: c.String("http-cert"), Key: c.String("http-key"), Hosts: listed(c.StringSlice("http-host"))}
+	config := gateway.Config{Log: logger, Metrics: told.metrics, Ready: told.ready, Certificate: c.String("http-cert"), Key: c.String("http-key"), Hosts: listed(c.StringSlice("http-host"))}
 	if (config.Certificate == "") != (config.Key == "") {
 		return nil, cli.UsageError{Message: "--http-cert and --http-key go together"}
 	}

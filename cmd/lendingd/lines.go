@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -31,6 +32,8 @@ type lineWriter struct {
 	mu      sync.Mutex
 	waiting []byte
 	dropped int // lines that came after those that wait, and found no room
+
+	lostEver atomic.Int64 // all that the file was told of, or will be
 
 	// What follows is the writing goroutine's own.
 	spare []byte // where the next lines may wait
@@ -89,7 +92,9 @@ func (w *lineWriter) run() {
 		w.waiting, w.dropped = w.spare[:0], 0
 		w.mu.Unlock()
 		w.tell()
-		w.lost += w.put(lines) + dropped
+		lost := w.put(lines) + dropped
+		w.lost += lost
+		w.lostEver.Add(int64(lost))
 		w.tell()
 		if w.spare = lines; cap(lines) > waitingBytesMax/2 {
 			w.spare = nil // so much is rare

@@ -94,6 +94,9 @@ func TestAStuckReaderHoldsNobodyUpAndLearnsWhatItMissed(t *testing.T) {
 	}
 	close(file.goOn)
 	flushed(t, w)
+	if got, want := w.lostEver.Load(), int64(lines-waitingBytesMax/bytes); got != want {
+		t.Errorf("it counts %d lines that were lost, want %d", got, want)
+	}
 	fmt.Fprint(w, "last\n")
 	flushed(t, w)
 

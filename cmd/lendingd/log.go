@@ -14,13 +14,13 @@ import (
 
 const timeFormat = "2006-01-02T15:04:05.000Z07:00"
 
-// newLogger makes the program's own log, on standard error. stop writes what is
-// left of it, as far as somebody reads it. What the program itself has to say in the
+// newLogger makes the program's own log, on standard error. dropped tells how many of its
+// lines were. stop writes what is left of it, as far as somebody reads it. What the program itself has to say in the
 // end goes the same way, so that no reader holds it up.
 //
 // At a terminal it is coloured text. Such a line takes longer than all else a worker
 // does for a request, so into a file or a pipe it writes logfmt, which takes a tenth.
-func newLogger(c *urfave.Context) (logger *log.Logger, stop func()) {
+func newLogger(c *urfave.Context) (logger *log.Logger, dropped func() int64, stop func()) {
 	level, err := log.ParseLevel(c.String("log-level"))
 	if err != nil {
 		level = log.InfoLevel // checkInstanceFlags admits only levels that parse
@@ -44,7 +44,7 @@ func newLogger(c *urfave.Context) (logger *log.Logger, stop func()) {
 	logger = log.NewWithOptions(lines, options)
 	logger.SetColorProfile(colours)
 	c.App.ErrWriter = lastWords{lines}
-	return logger, lines.flush
+	return logger, lines.lostEver.Load, lines.flush
 }
 
 // loggedNames are a text in a log of text, and a list in one of JSON.

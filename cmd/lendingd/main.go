@@ -96,6 +96,7 @@ func instanceFlags() []urfave.Flag {
 		&urfave.BoolFlag{Name: "embedded", DisableDefaultText: true, EnvVars: []string{"LENDING_EMBEDDED"}, Usage: "serve from an in-memory Redis of its own at the address; nothing is kept"},
 		&urfave.BoolFlag{Name: "force", DisableDefaultText: true, Aliases: []string{"f"}, EnvVars: []string{"LENDING_FORCE"}, Usage: "take the name from a process that holds it; that one stops"},
 		&urfave.DurationFlag{Name: "lock-ttl", EnvVars: []string{"LENDING_LOCK_TTL"}, Usage: "how long the name outlives a crashed process: a `DURATION` from 1s to 10m", Value: 10 * time.Second},
+		&urfave.StringFlag{Name: "metrics", EnvVars: []string{"LENDING_METRICS"}, Usage: "serve /metrics, /healthz and /readyz at `ADDRESS`, a host:port; who reaches it needs no password, and is told no names", DefaultText: "nowhere"},
 
 		&urfave.IntFlag{Name: "limit", EnvVars: []string{"LENDING_LIMIT"}, Category: "Lending", Usage: "how many books a user may hold: a `NUMBER` from 1 to 100", Value: 5},
 		&urfave.IntFlag{Name: "front", EnvVars: []string{"LENDING_FRONT"}, Category: "Lending", Usage: "how many books front storage has room for: a `NUMBER` from 0 to 1000000", Value: 20},
@@ -127,6 +128,7 @@ func checkLogFlags(c *urfave.Context) error {
 func checkInstanceFlags(c *urfave.Context) error {
 	for _, err := range []error{
 		checkServices(c),
+		checkListen(c, "metrics"),
 		cli.Within(c, "lock-ttl", c.Duration("lock-ttl"), time.Second, worker.LockTTLMax),
 		cli.Within(c, "limit", c.Int("limit"), 1, 100),
 		cli.Within(c, "front", c.Int("front"), 0, 1_000_000),

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"example.com/library/internal/cli"
 	"example.com/library/library"
+	"example.com/library/metrics"
 	"example.com/library/redisconn"
 	"example.com/library/worker"
 
@@ -34,7 +36,7 @@ func runInstance(c *urfave.Context) error {
 	if err := checkInstanceFlags(c); err != nil {
 		return err
 	}
-	logger, stopLogging := newLogger(c)
+	logger, dropped, stopLogging := newLogger(c)
 	defer stopLogging()
 	runners, err := newRunners(c, logger)
 	if err != nil {
@@ -50,11 +52,25 @@ func runInstance(c *urfave.Context) error {
 		}
 		defer stop()
 	}
-	page, err := openGateway(c, logger)
+	var told *figures
+	if c.String("metrics") != "" || c.String("http") != "" {
+		if told, err = newFigures(c, runners, dropped); err != nil {
+			return err
+		}
+		defer told.close()
+	}
+	page, err := openGateway(c, logger, told)
 	if err != nil {
 		return err
 	}
 	defer page.close()
+	if c.String("metrics") != "" {
+		stop, err := told.serve(c.String("metrics"), logger)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
 	group, ctx := errgroup.WithContext(c.Context)
 	group.Go(func() error { return page.serve(ctx) })
 	for _, r := range runners {
@@ -113,6 +129,11 @@ type runner struct {
 	services []string
 	clients  map[string]redis.UniversalClient // of each service
 	several  bool                             // the process serves other libraries too
+
+	held       atomic.Pointer[worker.Instance] // nil until the name was taken
+	metrics    *metrics.Metrics                // nil if nobody wants figures
+	lockFailed func()
+	decided    func(library.Action, string, []library.Line)
 }
 
 func (r *runner) close() {
@@ -125,6 +146,9 @@ func (r *runner) close() {
 func (r *runner) configOf(service string) worker.Config {
 	config := r.Config
 	config.Redis = r.clients[service]
+	if r.metrics != nil {
+		config.Observer = r.metrics.Observer(r.Keys, service)
+	}
 	return config
 }
 
@@ -142,7 +166,7 @@ func (r *runner) run(ctx context.Context, c *urfave.Context, name string) error 
 	err = r.insist(ctx, func() (err error) {
 		r.Instance, err = worker.Take(ctx, r.Redis, worker.LockConfig{
 			Keys: r.Keys, Name: name, TTL: c.Duration("lock-ttl"), Services: r.services,
-			Token: token, Since: since, Force: c.Bool("force"), Log: r.Log,
+			Token: token, Since: since, Force: c.Bool("force"), Log: r.Log, Failed: r.lockFailed,
 		})
 		return err
 	})
@@ -152,6 +176,7 @@ func (r *runner) run(ctx context.Context, c *urfave.Context, name string) error 
 	if err != nil {
 		return r.explain(ctx, "take the name "+name, err)
 	}
+	r.held.Store(r.Instance)
 	defer r.leave()
 
 	var inboxes []worker.Inbox

@@ -21,12 +21,14 @@ type service interface {
 }
 
 // newService makes each service as the flags say.
-var newService = map[string]func(c *urfave.Context, config worker.Config) service{
-	library.Lending: func(c *urfave.Context, config worker.Config) service {
-		return lending.NewService(lending.Config{Config: config, LoansMax: c.Int("limit"), LoanDays: c.Int("loan-days"), FrontMax: c.Int("front")})
+var newService = map[string]func(c *urfave.Context, r *runner) service{
+	library.Lending: func(c *urfave.Context, r *runner) service {
+		return lending.NewService(lending.Config{
+			Config: r.configOf(library.Lending), LoansMax: c.Int("limit"), LoanDays: c.Int("loan-days"), FrontMax: c.Int("front"), Decided: r.decided,
+		})
 	},
-	library.Shelving: func(c *urfave.Context, config worker.Config) service {
-		return shelving.NewService(shelving.Config{Config: config, FetchTime: c.Duration("fetch-time")})
+	library.Shelving: func(c *urfave.Context, r *runner) service {
+		return shelving.NewService(shelving.Config{Config: r.configOf(library.Shelving), FetchTime: c.Duration("fetch-time")})
 	},
 }
 
@@ -34,7 +36,7 @@ var newService = map[string]func(c *urfave.Context, config worker.Config) servic
 func (r *runner) build(c *urfave.Context) []service {
 	var services []service
 	for _, name := range r.services {
-		services = append(services, newService[name](c, r.configOf(name)))
+		services = append(services, newService[name](c, r))
 	}
 	return services
 }
