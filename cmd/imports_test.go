@@ -23,7 +23,8 @@ var may = map[string]string{
 	"shelving":     "library redisconn scripts worker",
 	"audit":        "library redisconn worker",
 	"status":       "library redisconn worker lending shelving",
-	"gateway":      "library redisconn worker lending shelving events status audit",
+	"metrics":      "library redisconn scripts worker status",
+	"gateway":      "library redisconn worker lending shelving events status metrics explain audit",
 	"internal/cli": "library redisconn",
 }
 
