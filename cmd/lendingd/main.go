@@ -48,7 +48,7 @@ Examples:
 		Flags:                     slices.Concat(instanceFlags(), gatewayFlags(), cli.SeveralConnectionFlags()),
 		Action:                    runBare,
 		Commands: []*urfave.Command{
-			runCommand(), statusCommand(), rejectedCommand(), auditCommand(), rebuildCommand(), aclCommand(), gatewayCommand(),
+			runCommand(), statusCommand(), topCommand(), rejectedCommand(), auditCommand(), rebuildCommand(), aclCommand(), gatewayCommand(),
 			cli.CompletionCommand("lendingd"), cli.ConnectionTopic(cli.SeveralConnectionFlags()), cli.ManPageCommand(8),
 		},
 	}
