@@ -33,10 +33,13 @@ type Event struct {
 	Request string   `json:"request,omitempty"`
 	User    string   `json:"user,omitempty"`
 	Books   []string `json:"books,omitempty"`
-	// Stream, Entry and Reason tell what was rejected or retried.
+	// Stream, Entry and Reason tell what was rejected or retried. Entry is also the one that
+	// a decided order came in; its id tells when that was. Logs of older versions do not.
 	Stream string `json:"stream,omitempty"`
 	Entry  string `json:"entry,omitempty"`
 	Reason string `json:"reason,omitempty"`
+	// Rejected is the id among the rejected of what was retried.
+	Rejected string `json:"rejected,omitempty"`
 }
 
 // Concerns reports whether an event is about a user and a book; an empty name
@@ -64,14 +67,20 @@ func Parse(message redis.XMessage) []*Event {
 	}
 	event := Event{
 		ID: message.ID, Event: field("event"), By: field("by"),
-		Stream: field("stream"), Entry: field("entry"), Reason: field("reason"),
+		Stream: field("stream"), Entry: field("entry"), Reason: field("reason"), Rejected: field("rejected"),
 	}
 	event.Time = At(message.ID)
 	var events []*Event
 	var receipts []library.StoredReceipt
+	var entries []string
 	_ = json.Unmarshal([]byte(field("receipts")), &receipts)
-	for _, receipt := range receipts {
-		events = append(events, event.with(receipt.Receipt()))
+	_ = json.Unmarshal([]byte(field("entries")), &entries)
+	for i, receipt := range receipts {
+		one := event.with(receipt.Receipt())
+		if len(entries) == len(receipts) {
+			one.Entry = entries[i]
+		}
+		events = append(events, one)
 	}
 	var orders [][]string // request, book, and user where known
 	_ = json.Unmarshal([]byte(field("orders")), &orders)

@@ -35,6 +35,8 @@ func TestEventsAreReadFromTheLog(t *testing.T) {
 		return e
 	}
 	granted := of("lent", "worker1", lent)
+	entered := granted
+	entered.Entry = "1-1"
 	if diff := cmp.Diff(&library.Receipt{ID: "r1", Action: library.Request, User: "ann", Outcome: library.Partial, Books: []library.Line{
 		{Book: "geb", Result: library.Lent, From: library.FromFront, Due: due}, {Book: "alice", Result: library.Unavailable},
 	}}, granted.Receipt); diff != "" {
@@ -47,6 +49,8 @@ func TestEventsAreReadFromTheLog(t *testing.T) {
 		want   []Event
 	}{
 		{"one decision", map[string]any{"event": "decided", "by": "worker1", "receipts": "[" + lent + "]"}, []Event{granted}},
+		{"a decision, and the entry that it came in", map[string]any{"event": "decided", "by": "worker1", "receipts": "[" + lent + "]", "entries": `["1-1"]`}, []Event{entered}},
+		{"a decision, and entries that are not one each", map[string]any{"event": "decided", "by": "worker1", "receipts": "[" + lent + "]", "entries": `["1-1","1-2"]`}, []Event{granted}},
 		{
 			"several decisions", map[string]any{"event": "decided", "by": "worker2", "receipts": "[" + strings.Join([]string{lent, denied, returned, partial, refused}, ",") + "]"},
 			[]Event{
@@ -74,7 +78,7 @@ func TestEventsAreReadFromTheLog(t *testing.T) {
 		{"a rejection without a receipt", map[string]any{"event": "rejected", "by": "worker1", "stream": "s", "entry": "1-1", "reason": "odd", "receipt": ""}, []Event{
 			{Event: "rejected", By: "worker1", Stream: "s", Entry: "1-1", Reason: "odd"},
 		}},
-		{"a retry", map[string]any{"event": "retried", "stream": "s", "entry": "1-2", "rejected": "1-1"}, []Event{{Event: "retried", Stream: "s", Entry: "1-2"}}},
+		{"a retry", map[string]any{"event": "retried", "stream": "s", "entry": "1-2", "rejected": "1-1"}, []Event{{Event: "retried", Stream: "s", Entry: "1-2", Rejected: "1-1"}}},
 		{"something of a later version", map[string]any{"event": "renewed", "colour": "red", "by": 7}, []Event{{Event: "renewed"}}},
 		{"decisions that cannot be read", map[string]any{"event": "decided", "by": "worker1", "receipts": `[{"id":7`}, []Event{{Event: "decided", By: "worker1"}}},
 		{"nothing", nil, []Event{{}}},

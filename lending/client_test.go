@@ -1263,7 +1263,10 @@ func TestTheLogTellsEachEventOnceInOrder(t *testing.T) {
 				if got.ID == "" || time.Since(got.Time).Abs() > patience.Long {
 					t.Errorf("the event has id %q and time %v", got.ID, got.Time)
 				}
-				if diff := cmp.Diff(&want, got, cmpopts.IgnoreFields(events.Event{}, "ID", "Time")); diff != "" {
+				if entered := events.At(got.Entry); entered.IsZero() == (got.Receipt != nil) || entered.After(got.Time) {
+					t.Errorf("the event %s of %v came of the entry %q", got.Event, got.Time, got.Entry)
+				}
+				if diff := cmp.Diff(&want, got, cmpopts.IgnoreFields(events.Event{}, "ID", "Time", "Entry")); diff != "" {
 					t.Errorf("event (-want +got):\n%s", diff)
 				}
 			case <-ctx.Done():
@@ -1309,8 +1312,10 @@ func TestTheLogTellsEachDecisionOfAnEntry(t *testing.T) {
 		orders := []Order{
 			newOrder(t, library.Request, "ann", "geb", `a "b" \`), newOrder(t, library.Request, "bob", "geb"), newOrder(t, library.Request, `"eve"`, "geb", "dune"),
 		}
-		for _, order := range orders {
-			if err := client.Send(ctx, order); err != nil {
+		entries := make([]string, len(orders))
+		for i, order := range orders {
+			var err error
+			if entries[i], err = client.send(ctx, order, ""); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -1332,7 +1337,7 @@ func TestTheLogTellsEachDecisionOfAnEntry(t *testing.T) {
 			}
 			event := events.Event{
 				ID: seen[0].ID, Time: seen[0].Time, Event: want, By: "worker1",
-				Receipt: receipt, Request: orders[i].ID, User: orders[i].User, Books: orders[i].Books,
+				Receipt: receipt, Request: orders[i].ID, User: orders[i].User, Books: orders[i].Books, Entry: entries[i],
 			}
 			if diff := cmp.Diff(&event, seen[i]); diff != "" {
 				t.Errorf("event %d (-want +got):\n%s", i, diff)

@@ -83,7 +83,7 @@ local stamp = due_ms .. string.format('%04d', loan_days)
 -- Decide. lent_to, held and answers have what would be read again after each order, so
 -- that each is decided as if it had come alone.
 local lent_to, held, answers, replies, endings, grants = {}, {}, {}, {}, {}, {}
-local decided, lent, stamped, taken, ordered, sent = {}, {}, {}, {}, {}, {}
+local decided, entered, lent, stamped, taken, ordered, sent = {}, {}, {}, {}, {}, {}, {}
 local loaned, answered, first = 0, 0, 1 -- counted, since the length of a table takes a search
 for n = 1, entries do
   local request, last = requested[n], first + string.byte(counts, n) - 1
@@ -128,7 +128,7 @@ for n = 1, entries do
     replies[n] = reply
     endings[reply] = endings[reply] or ending(reply, due_ms) -- few differ
     answered = answered + 1
-    answers[request], decided[answered] = slips[n] .. endings[reply], request
+    answers[request], decided[answered], entered[answered] = slips[n] .. endings[reply], request, ids[n]
   end
   first = last + 1
 end
@@ -139,7 +139,7 @@ if #sent > 0 then -- a key of the wrong type must fault before the first write
 end
 
 -- Write.
-record(decided, answers, events, log_max, name, pages, receipt_ms)
+record(decided, entered, answers, events, log_max, name, pages, receipt_ms)
 if loaned > 0 then call('HSET', loans, unpack(lent)) end
 if #taken > 0 then call('SREM', front, unpack(taken)) end
 local at = 1

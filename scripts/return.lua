@@ -93,7 +93,7 @@ local time = tonumber(call('GET', clock) or 0)
 
 -- Decide. brought are the books that come back, in order; came, how many by each order.
 local ended, answers, replies, endings = {}, {}, {}, {}
-local decided, brought, came = {}, {}, {}
+local decided, entered, brought, came = {}, {}, {}, {}
 local answered, first = 0, 1 -- counted, since the length of a table takes a search
 for n = 1, entries do
   local request, last = requested[n], first + string.byte(counts, n) - 1
@@ -118,7 +118,7 @@ for n = 1, entries do
     replies[n] = reply
     endings[reply] = endings[reply] or ending(reply) -- few differ
     answered = answered + 1
-    answers[request], decided[answered] = slips[n] .. endings[reply], request
+    answers[request], decided[answered], entered[answered] = slips[n] .. endings[reply], request, ids[n]
   end
   first = last + 1
 end
@@ -135,7 +135,7 @@ if #left_front > 0 then need('SREM', front, '') end
 if #leave > 0 then need('XADD', stores, '*', '', '') call('XLEN', stores) end
 
 -- Write.
-record(decided, answers, events, log_max, name, pages, receipt_ms)
+record(decided, entered, answers, events, log_max, name, pages, receipt_ms)
 if #brought > 0 then
   call('HDEL', loans, unpack(brought))
   local at = 1

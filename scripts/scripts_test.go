@@ -605,12 +605,12 @@ func (d decision) test(inbox string, c call) test {
 	test.start = d.start.with(state{inbox: given(len(d.orders))})
 	test.end = d.end.with(state{inbox: handled(len(d.orders))})
 	kept := hash{}
-	var decided []string
+	var decided, entered []string
 	for i, reply := range d.want {
 		if reply != "repeat" {
 			text := receipt(actions[inbox], d.orders[i], reply)
 			kept[d.orders[i].id] = text
-			decided = append(decided, text)
+			decided, entered = append(decided, text), append(entered, id(i+1))
 		}
 	}
 	switch page := d.end["receipts"].(type) {
@@ -624,7 +624,7 @@ func (d decision) test(inbox string, c call) test {
 	if len(decided) > 0 {
 		test.end["receipts"] = passing{kept, 3 * weekHours}
 	}
-	logged := decidedEvents(decided...)
+	logged := decidedEvents(decided, entered)
 	if more, ok := d.end["events"].(stream); ok {
 		logged = append(logged, more.Entries...)
 	}
@@ -637,11 +637,13 @@ func (d decision) test(inbox string, c call) test {
 // actions are what orders from an inbox ask for.
 var actions = map[string]string{"requests": "request", "returns": "return"}
 
-// decidedEvents are the events of orders that one call decided, by their receipts.
-func decidedEvents(receipts ...string) []entry {
+// decidedEvents are the events of orders that one call decided, by their receipts and by
+// the entries that they came in.
+func decidedEvents(receipts, entered []string) []entry {
 	var events []entry
 	for some := range slices.Chunk(receipts, 16) {
-		events = append(events, entry{"new", "event", "decided", "by", worker, "receipts", "[" + strings.Join(some, ",") + "]"})
+		events = append(events, entry{"new", "event", "decided", "by", worker, "receipts", "[" + strings.Join(some, ",") + "]", "entries", list(entered[:len(some)]...)})
+		entered = entered[len(some):]
 	}
 	return events
 }

@@ -52,17 +52,19 @@ local function ending(reply, due_ms)
 end
 
 -- record must be the script's first write, and the log its first command: a full server
--- refuses a script's first write and no later one.
-local function record(decided, answers, events, log_max, name, pages, receipt_ms)
+-- refuses a script's first write and no later one. entered has the entry that each decided
+-- order came in: its id tells when that was, and no key does once the inbox is trimmed.
+local function record(decided, entered, answers, events, log_max, name, pages, receipt_ms)
   if #decided == 0 then return end
   local receipts, older = pages.receipts, pages.older
-  local texts, fields = {}, {}
+  local texts, entries, fields = {}, {}, {}
   for n, request in ipairs(decided) do
     local text = answers[request]
-    texts[n], fields[2 * n - 1], fields[2 * n] = text, request, text
+    texts[n], entries[n], fields[2 * n - 1], fields[2 * n] = text, '"' .. entered[n] .. '"', request, text
   end
-  for _, text in ipairs(lists(texts, 16)) do
-    call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'decided', 'by', name, 'receipts', text)
+  entries = lists(entries, 16)
+  for n, text in ipairs(lists(texts, 16)) do
+    call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'decided', 'by', name, 'receipts', text, 'entries', entries[n])
   end
   if #pages.void > 0 then
     call('HDEL', receipts, unpack(pages.void))
