@@ -60,6 +60,9 @@ var asking = []grant{
 	// Whether anybody runs the service that it waits for.
 	{commands: "xinfo|consumers", keys: "%R~lending:requests %R~shelving:fetches"},
 	{commands: "exists", keys: "%R~instance:*"},
+	// What is still to come of an order, see package explain.
+	{commands: "xrange xpending", keys: "%R~lending:requests %R~lending:returns %R~lending:deliveries %R~shelving:fetches %R~shelving:stores"},
+	{commands: "xrange", keys: "%R~lending:rejected %R~shelving:rejected"},
 }
 
 // looking is what staff need: to read all, and write nothing.

@@ -98,6 +98,8 @@ var allowed = map[string][][2]string{
 		{"XREAD STREAMS K 0; XREVRANGE K + -", "events"},
 		{"XINFO CONSUMERS K g", "lending:requests shelving:fetches"},
 		{"EXISTS K", "instance:worker1"},
+		{"XRANGE K - +; XPENDING K g", "lending:requests lending:returns lending:deliveries shelving:fetches shelving:stores"},
+		{"XRANGE K - +", "lending:rejected shelving:rejected"},
 	},
 	"getbooks with --replicas": {
 		{"PING; COMMAND COUNT; CLUSTER SLOTS; ASKING; MULTI; EXEC; WAIT 0 1; EVAL return(1) 0; EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 0", ""},
@@ -111,6 +113,8 @@ var allowed = map[string][][2]string{
 		{"XREAD STREAMS K 0; XREVRANGE K + -", "events"},
 		{"XINFO CONSUMERS K g", "lending:requests shelving:fetches"},
 		{"EXISTS K", "instance:worker1"},
+		{"XRANGE K - +; XPENDING K g", "lending:requests lending:returns lending:deliveries shelving:fetches shelving:stores"},
+		{"XRANGE K - +", "lending:rejected shelving:rejected"},
 		{"PEXPIRETIME K; PEXPIREAT K 9999999999999; EVAL return(1) 1 K; EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 1 K", "lending:receipts lending:receipts:older"},
 	},
 	"lending": {

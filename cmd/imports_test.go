@@ -17,6 +17,7 @@ var may = map[string]string{
 	"scripts":      "",
 	"redisconn":    "library scripts",
 	"events":       "library redisconn",
+	"explain":      "library redisconn events lending",
 	"acl":          "library",
 	"worker":       "library redisconn scripts",
 	"lending":      "library redisconn scripts worker",

@@ -64,7 +64,7 @@ func FuzzWhatIsShown(f *testing.F) {
 		// A log that ends with the last id there can be takes no more, so this may fail.
 		watchable := rdb.XAdd(ctx, &redis.XAddArgs{Stream: keys.Events(), ID: fmt.Sprintf("%d-2", max(due, time.Now().Add(time.Hour).UnixMilli())), Values: []string{"event", last}}).Err() == nil
 		for _, args := range [][]string{
-			{"receipt", id}, {"watch", "--since", "0"}, {"card", "user1"}, {"book", "geb", "--staff"},
+			{"receipt", id}, {"explain", id}, {"watch", "--since", "0"}, {"card", "user1"}, {"book", "geb", "--staff"},
 		} {
 			if args[0] == "watch" && !watchable {
 				continue

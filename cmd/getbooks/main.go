@@ -29,7 +29,7 @@ func app() *urfave.App {
 		// A password may hold a comma, so cli must not take addresses apart.
 		DisableSliceFlagSeparator: true,
 		Commands: []*urfave.Command{
-			orderCommand("request"), orderCommand("return"), cardCommand(), bookCommand(), receiptCommand(), watchCommand(),
+			orderCommand("request"), orderCommand("return"), cardCommand(), bookCommand(), receiptCommand(), explainCommand(), watchCommand(),
 			cli.CompletionCommand("getbooks"), cli.ConnectionTopic(cli.ConnectionFlags()), cli.ManPageCommand(1),
 		},
 	}
