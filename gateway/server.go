@@ -64,6 +64,7 @@ func (s *Server) routes() *http.ServeMux {
 	s.stateRoutes(mux)
 	s.signInRoutes(mux)
 	s.metricsRoutes(mux)
+	s.apiRoutes(mux)
 	return mux
 }
 

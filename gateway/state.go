@@ -23,7 +23,7 @@ func (s *Server) stateRoutes(mux *http.ServeMux) {
 }
 
 func (s *Server) showState(w http.ResponseWriter, r *http.Request, l *served) {
-	writeJSON(w, http.StatusOK, l.state.now(r.Context()))
+	s.writeJSON(w, http.StatusOK, l.state.now(r.Context()))
 }
 
 // A seen state is what was so in a library when somebody looked last.

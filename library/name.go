@@ -1,11 +1,14 @@
 package library
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"golang.org/x/text/runes"
@@ -186,4 +189,28 @@ func Plain(text string) string {
 		text = text[size:]
 	}
 	return plain.String()
+}
+
+// PlainJSON is a value as JSON on one line, which can be shown as it is: what does not
+// print, such as the characters that turn text around, is escaped. JSON itself asks that
+// of a few control characters only.
+func PlainJSON(value any) ([]byte, error) {
+	var text bytes.Buffer
+	if err := json.NewEncoder(&text).Encode(value); err != nil {
+		return nil, err
+	}
+	var plain bytes.Buffer
+	for _, r := range text.String() {
+		// Outside of texts JSON has only characters that print, and its last newline.
+		switch {
+		case r == '\n' || IsSeen(r):
+			plain.WriteRune(r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&plain, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&plain, `\u%04x`, r)
+		}
+	}
+	return plain.Bytes(), nil
 }

@@ -8,15 +8,9 @@ import (
 	"example.com/library/internal/cli"
 	"example.com/library/lending"
 	"example.com/library/library"
-	"example.com/library/shelving"
+	"example.com/library/status"
 
 	urfave "github.com/urfave/cli/v2"
-)
-
-// The places that the shelving service knows; the lending service's are in lending.Place.
-const (
-	onShelves lending.Place = "shelves"
-	toShelves lending.Place = "to_shelves"
 )
 
 func bookCommand() *urfave.Command {
@@ -44,21 +38,9 @@ func lookUpBook(c *urfave.Context) error {
 		return err
 	}
 	return atDesk(c, cli.ToLookUp, func(ctx context.Context, desk *desk) error {
-		where, err := desk.Where(ctx, book)
+		where, err := status.Book(ctx, desk.Client, desk.rdb, desk.keys, book)
 		if err != nil {
 			return err
-		}
-		if where.Place == lending.WithOther {
-			// The two services share no data, so each is asked in turn. A book that is
-			// with neither is between them.
-			shelved, err := shelving.OnShelves(ctx, desk.rdb, desk.keys, book)
-			if err != nil {
-				return err
-			}
-			where.Place = toShelves
-			if shelved {
-				where.Place = onShelves
-			}
 		}
 		if !c.Bool("staff") {
 			where.User = ""
@@ -86,7 +68,7 @@ func describePlace(where *lending.Whereabouts) string {
 		return "is lent" + to + until
 	case lending.OnWay:
 		return "is lent" + to + until + ", and on its way from the shelves"
-	case onShelves:
+	case status.OnShelves:
 		return "is on the shelves"
 	default:
 		return "is on its way to the shelves"
