@@ -408,36 +408,50 @@ func parseLog(format, line string) (map[string]any, error) {
 }
 
 // What README.md shows between <!-- session --> and <!-- /session --> is true.
-// Its port may be in use here, so the session runs at another. Its first terminal, where
-// make run serves, is what the Makefile does once the programs are built.
-func TestReadmeSession(t *testing.T) {
+func TestReadmeSession(t *testing.T) { walk(t, "README.md") }
+
+// So is what docs/api.md shows.
+func TestAPISession(t *testing.T) {
+	if _, err := exec.LookPath("curl"); err != nil && os.Getenv("CI") != "true" {
+		t.Skip("docs/api.md needs curl, which is not on PATH")
+	}
+	walk(t, "docs/api.md")
+}
+
+// walk runs the session of a document. Its ports may be in use here, so it runs at others.
+// What serves in a terminal of its own is make run, which does what the Makefile does once
+// the programs are built, or a command that ends with &.
+func walk(t *testing.T, file string) {
 	t.Parallel()
-	readme, err := os.ReadFile(filepath.Join("..", "README.md"))
+	text, err := os.ReadFile(filepath.Join("..", file))
 	if err != nil {
 		t.Fatal(err)
 	}
-	steps := readSession(string(readme))
+	steps := readSession(string(text))
 	if len(steps) == 0 {
-		t.Fatal("README.md has no session")
+		t.Fatalf("%s has no session", file)
 	}
-	address := fmt.Sprintf("localhost:%d", freePort(t))
-	env := []string{"LENDING_ADDRESS=" + address}
-	code := 0 // of the command before, for a README that shows it by echo $?
+	env := []string{fmt.Sprintf("LENDING_ADDRESS=localhost:%d", freePort(t))}
+	page := fmt.Sprintf("localhost:%d", freePort(t))
+	code := 0 // of the command before, for a session that shows it by echo $?
 	for _, step := range steps {
 		process := (*programtest.Process)(nil)
-		inFirstTerminal := step.line == "make run"
-		if inFirstTerminal {
-			process = programtest.Start(t, env, "sh", "-c", "exec "+makeRun(t))
+		line, serves := strings.CutSuffix(strings.ReplaceAll(step.line, "localhost:8080", page), " &")
+		if step.line == "make run" {
+			line, serves = makeRun(t), true
+		}
+		if serves {
+			process = programtest.Start(t, env, "sh", "-c", "exec "+line)
 			err = process.Await(`\A` + pattern(step.output))
 		} else {
-			process = programtest.Start(t, env, "sh", "-c", fmt.Sprintf("(exit %d); %s", code, step.line))
+			process = programtest.Start(t, env, "sh", "-c", fmt.Sprintf("(exit %d); %s", code, line))
 			code, err = process.Wait()
 		}
 		if err != nil {
 			t.Fatalf("$ %s: %v", step.line, err)
 		}
-		if got := process.Output(); !inFirstTerminal && !regexp.MustCompile(`\A`+pattern(step.output)+`\z`).MatchString(got) {
-			t.Errorf("$ %s\nprinted:\n%s\nREADME.md says:\n%s", step.line, got, step.output)
+		if got := process.Output(); !serves && !regexp.MustCompile(`\A`+pattern(step.output)+`\z`).MatchString(got) {
+			t.Errorf("$ %s\nprinted:\n%s\n%s says:\n%s", step.line, got, file, step.output)
 		}
 	}
 }
