@@ -344,9 +344,15 @@ func publicClient(s *server) (client *lending.Client, end func(), err error) {
 	return client, func() { client.Close(); rdb.Close() }, nil
 }
 
+// A borrower is how a reader asks: a lending.Client, or the gateway.
+type borrower interface {
+	Request(ctx context.Context, user string, books ...string) (*library.Receipt, error)
+	Return(ctx context.Context, user string, books ...string) (*library.Receipt, error)
+}
+
 // A reader borrows one book from front storage and brings it back, over and over.
 type reader struct {
-	client *lending.Client
+	client borrower
 	name   string
 	holds  bool
 }

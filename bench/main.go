@@ -28,6 +28,7 @@ var sections = []section{
 	scaleSection,
 	frontSection,
 	idleSection,
+	gatewaySection,
 }
 
 func main() {

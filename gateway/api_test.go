@@ -334,7 +334,7 @@ func TestARejectedOrderIsUnprocessable(t *testing.T) {
 }
 
 func TestABusyLibraryIsSaidToBeBusy(t *testing.T) {
-	rdb := redistest.Embedded(t)
+	rdb := redistest.Start(t).Client(t)
 	pipe := rdb.Pipeline()
 	for range lending.UnreadMax {
 		pipe.XAdd(t.Context(), &redis.XAddArgs{Stream: "{main}:lending:returns", Values: []string{"x", ""}})
