@@ -23,12 +23,13 @@ const (
 	Getbooks = "getbooks"
 	Lending  = library.Lending
 	Shelving = library.Shelving
-	Staff    = "staff"
+	Staff    = "staff"    // may read all
+	Director = "director" // may set the library's terms
 	Gateway  = "gateway"
 )
 
 // Users are all of them, in the order in which they are printed.
-var Users = append(append([]string{Getbooks}, library.Services()...), Staff, Gateway)
+var Users = append(append([]string{Getbooks}, library.Services()...), Staff, Director, Gateway)
 
 // A grant allows some commands, on some keys and channels. Keys are what follows
 // the library's tag: ~ to read and write, %R~ to read, %W~ to write. A command that
@@ -47,14 +48,23 @@ var locking = grant{commands: "exists get getrange set pexpire del", keys: "~ins
 const reading = "xadd xlen xrange xdel xtrim xack xclaim xpending xreadgroup xinfo|groups xinfo|consumers" +
 	" xgroup|create xgroup|createconsumer xgroup|delconsumer"
 
+// readingTerms is what it takes to know the library's terms, termsInScripts to decide by
+// them, and settingTerms to set them, see terms.lua.
+var (
+	readingTerms   = grant{commands: "hgetall", keys: "%R~terms %R~lending:terms"}
+	termsInScripts = grant{commands: "hget", keys: "%R~terms"}
+	settingTerms   = grant{commands: "hset hlen", keys: "~terms ~lending:terms"}
+)
+
 // asking is what whoever asks for books needs.
 var asking = []grant{
 	{commands: connecting + " multi exec subscribe", channels: "lending:bell:*"},
 	{commands: "xadd xlen xrange", keys: "~lending:requests ~lending:returns"},
-	{commands: "hget", keys: "%R~lending:receipts %R~lending:receipts:older %R~lending:loans %R~lending:fetching %R~lending:card:* %R~lending:terms"},
+	{commands: "hget", keys: "%R~lending:receipts %R~lending:receipts:older %R~lending:loans %R~lending:fetching %R~lending:card:*"},
 	{commands: "hexists", keys: "%R~lending:receipts %R~lending:receipts:older %R~shelving:out:*"},
 	{commands: "hmget", keys: "%R~lending:fetching"},
 	{commands: "hgetall", keys: "%R~lending:card:*"},
+	readingTerms,
 	{commands: "sismember", keys: "%R~lending:front"},
 	{commands: "xread xrevrange", keys: "%R~events"},
 	// Whether anybody runs the service that it waits for.
@@ -79,11 +89,12 @@ var grants = map[string][]grant{
 	Getbooks: asking,
 	Lending: {
 		{commands: connecting + " time info publish", channels: "lending:bell:*"},
-		{commands: reading + " xrevrange exists get set unlink rename pexpire hget hmget hset hdel hlen scard sadd srem sismember smismember srandmember", keys: "~lending:*"},
+		{commands: reading + " xrevrange exists get set unlink rename pexpire pttl hget hmget hset hdel hlen scard sadd srem sismember smismember srandmember", keys: "~lending:*"},
 		{commands: "xadd xlen xgroup|create", keys: "%W~shelving:fetches %W~shelving:stores"},
 		{commands: "xadd xlen xtrim", keys: "%W~events"},
 		locking,
-		{commands: "eval evalsha", keys: "~lending:* ~shelving:fetches ~shelving:stores ~events ~instance:*"},
+		readingTerms, termsInScripts, settingTerms,
+		{commands: "eval evalsha", keys: "~lending:* ~shelving:fetches ~shelving:stores ~terms ~events ~instance:*"},
 	},
 	Shelving: {
 		{commands: connecting},
@@ -92,9 +103,16 @@ var grants = map[string][]grant{
 		{commands: "xgroup|create", keys: "%W~lending:requests %W~lending:returns %W~lending:deliveries"},
 		{commands: "xadd xlen", keys: "%W~events"},
 		locking,
-		{commands: "eval evalsha", keys: "~shelving:* ~lending:requests ~lending:returns ~lending:deliveries ~events ~instance:*"},
+		readingTerms, termsInScripts,
+		{commands: "eval evalsha", keys: "~shelving:* ~lending:requests ~lending:returns ~lending:deliveries ~terms ~events ~instance:*"},
 	},
-	Staff:   looking,
+	Staff: looking,
+	Director: {
+		{commands: connecting},
+		readingTerms, termsInScripts, settingTerms,
+		{commands: "xadd", keys: "%W~events"},
+		{commands: "eval evalsha", keys: "~terms ~lending:terms ~events"},
+	},
 	Gateway: append(slices.Concat(asking, looking), grant{commands: "xadd", keys: "~gateway:samples"}),
 }
 

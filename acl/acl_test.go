@@ -28,7 +28,7 @@ var keys = []string{
 	"lending:front", "lending:demand", "lending:demand:faded", "lending:clock", "lending:receipts", "lending:receipts:older",
 	"lending:receipts:page", "lending:terms", "lending:rejected",
 	"shelving:fetches", "shelving:stores", "shelving:out:48481", "shelving:away", "shelving:awaited", "shelving:rejected",
-	"events", "instance:worker1", "gateway:samples",
+	"events", "terms", "instance:worker1", "gateway:samples",
 	"other", "lending", "{north}:lending:requests", "{north}:lending:loans", "{north}:shelving:out:48481", "{north}:events", "{north}:instance:worker1",
 	"{}lending:requests", "{}", "{other}",
 }
@@ -90,10 +90,10 @@ var allowed = map[string][][2]string{
 		{"PING; COMMAND COUNT; CLUSTER SLOTS; ASKING; MULTI; EXEC", ""},
 		{"SUBSCRIBE {main}:lending:bell:x", ""},
 		{"XADD K * f v; XADD K MAXLEN 0 * f v; XLEN K; XRANGE K - +", "lending:requests lending:returns"},
-		{"HGET K f", "lending:receipts lending:receipts:older lending:loans lending:fetching lending:card:user1 lending:terms"},
+		{"HGET K f", "lending:receipts lending:receipts:older lending:loans lending:fetching lending:card:user1"},
 		{"HEXISTS K f", "lending:receipts lending:receipts:older shelving:out:48481"},
 		{"HMGET K f", "lending:fetching"},
-		{"HGETALL K", "lending:card:user1"},
+		{"HGETALL K", "lending:card:user1 terms lending:terms"},
 		{"SISMEMBER K m", "lending:front"},
 		{"XREAD STREAMS K 0; XREVRANGE K + -", "events"},
 		{"XINFO CONSUMERS K g", "lending:requests shelving:fetches"},
@@ -105,10 +105,10 @@ var allowed = map[string][][2]string{
 		{"PING; COMMAND COUNT; CLUSTER SLOTS; ASKING; MULTI; EXEC; WAIT 0 1; EVAL return(1) 0; EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 0", ""},
 		{"SUBSCRIBE {main}:lending:bell:x", ""},
 		{"XADD K * f v; XADD K MAXLEN 0 * f v; XLEN K; XRANGE K - +", "lending:requests lending:returns"},
-		{"HGET K f", "lending:receipts lending:receipts:older lending:loans lending:fetching lending:card:user1 lending:terms"},
+		{"HGET K f", "lending:receipts lending:receipts:older lending:loans lending:fetching lending:card:user1"},
 		{"HEXISTS K f", "lending:receipts lending:receipts:older shelving:out:48481"},
 		{"HMGET K f", "lending:fetching"},
-		{"HGETALL K", "lending:card:user1"},
+		{"HGETALL K", "lending:card:user1 terms lending:terms"},
 		{"SISMEMBER K m", "lending:front"},
 		{"XREAD STREAMS K 0; XREVRANGE K + -", "events"},
 		{"XINFO CONSUMERS K g", "lending:requests shelving:fetches"},
@@ -120,7 +120,7 @@ var allowed = map[string][][2]string{
 	"lending": {
 		{"PING; COMMAND COUNT; CLUSTER SLOTS; ASKING; TIME; INFO; EVAL return(1) 0; EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 0", ""},
 		{"PUBLISH {main}:lending:bell:x ring", ""},
-		{"EXISTS K; GET K; SET K v; UNLINK K; PEXPIRE K 100000; HGET K f; HMGET K f; HSET K f v; HDEL K f; HLEN K", ownLending},
+		{"EXISTS K; GET K; SET K v; UNLINK K; PEXPIRE K 100000; PTTL K; HGET K f; HMGET K f; HSET K f v; HDEL K f; HLEN K", ownLending},
 		{"SCARD K; SADD K m; SREM K m; SISMEMBER K m; SMISMEMBER K m; SRANDMEMBER K", ownLending},
 		{"XADD K * f v; XADD K MAXLEN 0 * f v; XLEN K; XRANGE K - +; XDEL K 1-1; XTRIM K MAXLEN 0; XACK K g 1-1; XCLAIM K g c 0 1-1; XPENDING K g; XREVRANGE K + -", ownLending},
 		{"XREADGROUP GROUP g c STREAMS K >; XINFO GROUPS K; XINFO CONSUMERS K g", ownLending},
@@ -128,8 +128,10 @@ var allowed = map[string][][2]string{
 		{"RENAME K {main}:lending:x; RENAME {main}:lending:x K", ownLending},
 		{"XADD K * f v; XADD K MAXLEN 0 * f v; XLEN K; XGROUP CREATE K g 0 MKSTREAM", "shelving:fetches shelving:stores"},
 		{"XADD K * f v; XADD K MAXLEN 0 * f v; XLEN K; XTRIM K MAXLEN 0", "events"},
+		{"HGET K f; HGETALL K; HSET K f v; HLEN K", "terms"},
+		{"HGETALL K", "lending:terms"},
 		{"EXISTS K; GET K; GETRANGE K 0 -1; SET K v; PEXPIRE K 100000; DEL K", "instance:worker1"},
-		{"EVAL return(1) 1 K; EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 1 K", ownLending + " shelving:fetches shelving:stores events instance:worker1"},
+		{"EVAL return(1) 1 K; EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 1 K", ownLending + " shelving:fetches shelving:stores terms events instance:worker1"},
 	},
 	"shelving": {
 		{"PING; COMMAND COUNT; CLUSTER SLOTS; ASKING; EVAL return(1) 0; EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 0", ""},
@@ -140,8 +142,17 @@ var allowed = map[string][][2]string{
 		{"XADD K * f v; XADD K MAXLEN 0 * f v; XLEN K", "lending:deliveries"},
 		{"XGROUP CREATE K g 0 MKSTREAM", "lending:requests lending:returns lending:deliveries"},
 		{"XADD K * f v; XADD K MAXLEN 0 * f v; XLEN K", "events"},
+		{"HGET K f; HGETALL K", "terms"},
+		{"HGETALL K", "lending:terms"},
 		{"EXISTS K; GET K; GETRANGE K 0 -1; SET K v; PEXPIRE K 100000; DEL K", "instance:worker1"},
-		{"EVAL return(1) 1 K; EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 1 K", ownShelving + " lending:requests lending:returns lending:deliveries events instance:worker1"},
+		{"EVAL return(1) 1 K; EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 1 K", ownShelving + " lending:requests lending:returns lending:deliveries terms events instance:worker1"},
+	},
+	"director": {
+		{"PING; COMMAND COUNT; CLUSTER SLOTS; ASKING; EVAL return(1) 0; EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 0", ""},
+		{"HGET K f; HGETALL K; HSET K f v; HLEN K", "terms"},
+		{"HGETALL K; HSET K f v; HLEN K", "lending:terms"},
+		{"XADD K * f v; XADD K MAXLEN 0 * f v", "events"},
+		{"EVAL return(1) 1 K; EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 1 K", "terms lending:terms events"},
 	},
 	"staff": {
 		{"PING; COMMAND COUNT; CLUSTER SLOTS; ASKING; TIME; INFO; MULTI; EXEC; SCAN 0", ""},
@@ -165,7 +176,7 @@ const (
 	ownLending = "lending:requests lending:returns lending:deliveries lending:loans lending:card:user1 lending:fetching lending:front lending:demand" +
 		" lending:demand:faded lending:clock lending:receipts lending:receipts:older lending:receipts:page lending:terms lending:rejected"
 	ownShelving = "shelving:fetches shelving:stores shelving:out:48481 shelving:away shelving:awaited shelving:rejected"
-	everything  = ownLending + " " + ownShelving + " events instance:worker1 gateway:samples other lending"
+	everything  = ownLending + " " + ownShelving + " events terms instance:worker1 gateway:samples other lending"
 )
 
 // may says whether a user may do a command on a key, or without one if key is "".

@@ -20,8 +20,8 @@ type Config struct {
 	// Redis is the server that has the library; Keys name the library.
 	Redis redis.UniversalClient
 	Keys  library.Keys
-	// LoansMax is how many books a user may hold. Default: what the instance that
-	// started last noted.
+	// LoansMax is how many books a user might hold at any time. Default: what the library's
+	// terms said at each time.
 	LoansMax int
 	// Patience is how long entries may stay pending for a dead instance before that is
 	// wrong. Default: 5 s; somebody should have taken them over by then.
@@ -35,7 +35,7 @@ func Check(ctx context.Context, config Config) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.run(ctx, a.books, a.receipts, a.limit, a.away, a.values, a.orders, a.rejected, a.locked, a.dead)
+	return a.run(ctx, a.agreement, a.books, a.receipts, a.limit, a.away, a.values, a.orders, a.rejected, a.locked, a.dead)
 }
 
 // An audit is a Check under way.
@@ -73,15 +73,13 @@ func prepare(ctx context.Context, config Config) (*audit, error) {
 	if err := a.eyes.types(ctx); err != nil {
 		return nil, err
 	}
-	last, err := newest(ctx, a.rdb, k)
-	if err := a.eyes.missing(k.Events(), err); err != nil {
+	stands, err := a.eyes.standingTerms(ctx)
+	if err != nil {
 		return nil, err
 	}
-	if a.log.terms, err = a.eyes.terms(ctx, last != "0-0" && last != ""); err != nil {
+	a.log.limit, a.log.logMax = config.LoansMax, stands.LogMax
+	if a.log.terms, err = a.eyes.termsBefore(ctx, stands); err != nil {
 		return nil, err
-	}
-	if config.LoansMax > 0 {
-		a.log.terms.loansMax, a.log.terms.limitSince = config.LoansMax, 0
 	}
 	a.log.whole, err = a.log.isWhole(ctx)
 	return a, err

@@ -13,7 +13,6 @@ import (
 
 	"example.com/library/audit"
 	"example.com/library/internal/redistest"
-	"example.com/library/lending"
 	"example.com/library/library"
 
 	"github.com/google/go-cmp/cmp"
@@ -75,7 +74,7 @@ func TestAValueOfAnotherTypeIsToldForEachKey(t *testing.T) {
 		for _, name := range []string{
 			"lending:requests", "lending:returns", "lending:deliveries", "lending:loans", "lending:card:user1", "lending:fetching",
 			"lending:front", "lending:demand", "lending:demand:faded", "lending:clock", "lending:receipts", "lending:receipts:older",
-			"lending:receipts:page", "lending:terms", "lending:rejected", "shelving:fetches", "shelving:stores", "shelving:out:33918",
+			"lending:receipts:page", "lending:terms", "terms", "lending:rejected", "shelving:fetches", "shelving:stores", "shelving:out:33918",
 			"shelving:away", "shelving:awaited", "shelving:rejected", "events", "instance:worker1",
 		} {
 			t.Run(name, func(t *testing.T) {
@@ -134,18 +133,30 @@ func TestNobodyMayHoldMoreThanTheLimit(t *testing.T) {
 			audit.Finding{Kind: "limit", Key: key("lending:card:user1"), User: "user1", Request: "r1", Event: d.event("decided", "r1")})
 
 		// Who had more when the limit was lowered may keep them, and borrow no more.
-		d.config.LoansMax = 2
-		d.must(lending.NewService(d.config).Prepare(d.ctx))
+		terms := d.config.Terms
+		terms.LoansMax = 2
+		d.agree(terms)
 		d.send(library.Request, "r2", "user1", "d")
 		d.send(library.Return, "t1", "user1", "a")
 		d.send(library.Request, "r3", "user2", "d", "e")
 		d.serve("shelving:fetches", "lending:deliveries", "lending:requests", "lending:returns")
 		d.wants(d.check(audit.Config{}).Findings)
 
-		// A worker that does not keep to it is found.
-		d.config.LoansMax = 5
+		// What was right when it was lent stays right, and what was lent before or after is
+		// compared with the limit of its time.
+		terms.LoansMax = 4
+		d.agree(terms)
+		d.send(library.Request, "r5", "user3", "h", "i", "j", "k")
+		d.serve("lending:requests")
+		terms.LoansMax = 2
+		d.agree(terms)
+		d.wants(d.check(audit.Config{}).Findings)
+
+		// An instance that does not keep to it is found, such as one of an older version.
+		d.must(rdb.HSet(d.ctx, key("terms"), "loans_max", 5).Err())
 		d.send(library.Request, "r4", "user2", "f")
 		d.serve("lending:requests")
+		d.must(rdb.HSet(d.ctx, key("terms"), "loans_max", 2).Err())
 		d.wants(d.check(audit.Config{}).Findings,
 			audit.Finding{Kind: "limit", Key: key("lending:card:user2"), User: "user2"},
 			audit.Finding{Kind: "limit", Key: key("lending:card:user2"), User: "user2", Request: "r4", Event: d.event("decided", "r4")})
@@ -155,8 +166,9 @@ func TestNobodyMayHoldMoreThanTheLimit(t *testing.T) {
 func TestAnOrderMayBeDecidedAnewWhenItsReceiptHasEnded(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
 		d := newDesk(t, rdb, names)
-		d.config.ReceiptTTL = time.Millisecond
-		d.must(lending.NewService(d.config).Prepare(d.ctx))
+		terms := d.config.Terms
+		terms.ReceiptMS = 1
+		d.agree(terms)
 		decide := func(id string) {
 			t.Helper()
 			d.send(library.Request, id, "user1", "geb")
@@ -170,14 +182,16 @@ func TestAnOrderMayBeDecidedAnewWhenItsReceiptHasEnded(t *testing.T) {
 		}
 		d.wants(d.check(audit.Config{}).Findings)
 		// Where receipts are kept for longer from now on, that begins now.
-		d.config.ReceiptTTL = time.Hour
-		d.must(lending.NewService(d.config).Prepare(d.ctx))
+		d.agree(d.config.Terms)
 		d.wants(d.check(audit.Config{}).Findings)
-		// But not where they were to be kept all the time.
-		d.must(rdb.HSet(d.ctx, key("lending:terms"), "since_ms", "0").Err())
-		if report := d.check(audit.Config{}); report.Clean() {
-			t.Error("nothing is found of a receipt that ended too early")
-		}
+		// One that was promised to be kept for so long must be, whatever is promised later.
+		d.send(library.Request, "r4", "user1", "geb")
+		d.serve("lending:requests")
+		d.agree(terms)
+		d.wants(d.check(audit.Config{}).Findings)
+		d.must(rdb.HDel(d.ctx, key("lending:receipts"), "r4").Err())
+		d.wants(d.check(audit.Config{}).Findings,
+			audit.Finding{Kind: "receipt", Key: key("lending:receipts"), User: "user1", Request: "r4", Event: d.event("decided", "r4")})
 	})
 }
 
@@ -210,9 +224,11 @@ func TestACutLogIsToldAndWhatItLeavesIsChecked(t *testing.T) {
 		for _, keep := range []int64{1, 4, 8, 12, 16, 20, 24} {
 			rdb.FlushAll(t.Context())
 			d := newDesk(t, rdb, names).furnish()
-			d.must(rdb.XTrimMaxLen(d.ctx, names.Events(), keep).Err())
 			// The embedded server does not tell that a log was cut, but that it is full.
-			d.must(rdb.HSet(d.ctx, key("lending:terms"), "log_max", keep).Err())
+			terms := d.config.Terms
+			terms.LogMax = keep
+			d.agree(terms)
+			d.must(rdb.XTrimMaxLen(d.ctx, names.Events(), keep).Err())
 			report := d.check(audit.Config{})
 			if report.Whole || !report.Clean() || report.Loans != 7 || report.Out != 7 {
 				t.Errorf("of %d events: %+v", keep, report)
@@ -249,8 +265,10 @@ func TestACutLogIsToldAndWhatItLeavesIsChecked(t *testing.T) {
 		} {
 			rdb.FlushAll(t.Context())
 			d := newDesk(t, rdb, names).furnish()
+			terms := d.config.Terms
+			terms.LogMax = 1
+			d.agree(terms)
 			d.must(rdb.XTrimMaxLen(d.ctx, names.Events(), 1).Err()) // it tells of no book
-			d.must(rdb.HSet(d.ctx, key("lending:terms"), "log_max", 1).Err())
 			d.corrupt(strings.Split(c.do, "|"))
 			findings := d.check(audit.Config{}).Findings
 			if !slices.ContainsFunc(findings, func(f audit.Finding) bool {
@@ -278,7 +296,7 @@ func TestWhatWouldDisturbATerminalIsShownEscaped(t *testing.T) {
 			{"HSET", key("lending:demand"), evil, evil},
 			{"SET", key("instance:" + evil), evil},
 			{"SET", key(evil), evil},
-			{"HSET", key("lending:terms"), "loans_max", evil},
+			{"HSET", key("terms"), "loans_max", evil},
 			{"XADD", key("lending:rejected"), "*", "stream", evil, "entry", evil, ".id", evil, ".user", evil, ".orders", evil},
 			{"XADD", names.Fetches(), "*", "orders", `[["\u001b[2J","\u202e"]]`},
 			{"XADD", names.Stores(), "*", "books", evil},
@@ -380,6 +398,11 @@ func (c calls) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 func TestReceiptsThatEndWhileTheyAreReadAreNotMissed(t *testing.T) {
 	rdb := redistest.Start(t).Client(t)
 	d := newDesk(t, rdb, names)
+	terms := d.config.Terms
+	terms.ReceiptMS = 1
+	d.agree(terms)
+	// They stand for longer than was promised.
+	d.must(rdb.HSet(d.ctx, key("terms"), "receipt_ms", d.config.Terms.ReceiptMS).Err())
 	for i := range 1200 { // more than a page of a scan
 		d.send(library.Return, fmt.Sprint("t", i), "user1", "geb")
 	}
@@ -387,7 +410,7 @@ func TestReceiptsThatEndWhileTheyAreReadAreNotMissed(t *testing.T) {
 	d.must(rdb.Del(d.ctx, key("lending:receipts:page")).Err())
 	d.send(library.Return, "last", "user1", "geb")
 	d.serve("lending:returns")
-	d.must(rdb.HSet(d.ctx, key("lending:terms"), "receipt_ms", 1).Err())
+	d.must(rdb.HSet(d.ctx, key("terms"), "receipt_ms", 1).Err())
 
 	other := newOther(t, rdb)
 	turned := false
@@ -419,7 +442,7 @@ func TestALogThatIsTrimmedFasterThanItIsReadEndsTheAudit(t *testing.T) {
 		other := newOther(t, rdb)
 		trimmed := false
 		rdb.AddHook(calls(func(cmd redis.Cmder) {
-			if cmd.Name() == "xrange" && !trimmed {
+			if page, ok := cmd.(*redis.XMessageSliceCmd); ok && len(page.Val()) > 1 && !trimmed {
 				trimmed = true
 				d.must(other.XTrimMaxLen(d.ctx, names.Events(), 10).Err())
 			}
@@ -439,7 +462,7 @@ func TestAnEventThatIsDeletedWhileItIsReadIsTold(t *testing.T) {
 		other := newOther(t, rdb)
 		deleted := ""
 		rdb.AddHook(calls(func(cmd redis.Cmder) {
-			if page, ok := cmd.(*redis.XMessageSliceCmd); ok && cmd.Name() == "xrange" && deleted == "" {
+			if page, ok := cmd.(*redis.XMessageSliceCmd); ok && len(page.Val()) > 1 && deleted == "" {
 				deleted = page.Val()[len(page.Val())-1].ID
 				d.must(other.XDel(d.ctx, names.Events(), deleted).Err())
 			}

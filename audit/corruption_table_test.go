@@ -214,16 +214,30 @@ var corruptions = []corruption{
 	{name: "the clock is no number", do: []string{"SET @lending:clock noon"}, want: []found{
 		{"value", "lending:clock", "", "", "", "", `it should be a number, and is "noon"`},
 	}},
-	{name: "the terms are gone", do: []string{"DEL @lending:terms"}, want: []found{
-		{"value", "lending:terms", "", "", "", "", "its field front_max is missing; an instance that starts notes it anew"},
-		{"value", "lending:terms", "", "", "", "", "its field loan_days is missing; an instance that starts notes it anew"},
-		{"value", "lending:terms", "", "", "", "", "its field loans_max is missing; an instance that starts notes it anew"},
-		{"value", "lending:terms", "", "", "", "", "its field log_max is missing; an instance that starts notes it anew"},
-		{"value", "lending:terms", "", "", "", "", "its field receipt_ms is missing; an instance that starts notes it anew"},
-		{"value", "lending:terms", "", "", "", "", "its field since_ms is missing; an instance that starts notes it anew"},
+	{name: "the terms are gone", do: []string{"DEL @terms"}, want: []found{
+		{"value", "terms", "", "", "", "terms *", "the library's terms are gone; an instance that starts sets them anew, as its flags say"},
 	}},
-	{name: "a term is no number", do: []string{"HSET @lending:terms loans_max five"}, want: []found{
-		{"value", "lending:terms", "", "", "", "", `its field loans_max should be a number, and is "five"`},
+	{name: "a term is missing", do: []string{"HDEL @terms time_zone"}, want: []found{
+		{"value", "terms", "", "", "", "terms *", "its field time_zone is missing; an instance that starts sets it anew"},
+	}},
+	{name: "a term is no number", do: []string{"HSET @terms loans_max five"}, want: []found{
+		{"value", "terms", "", "", "", "terms *", `its field loans_max should be a number, and is "five"`},
+	}},
+	{name: "a term is another's", do: []string{"HSET @terms loans_max 7"}, want: []found{
+		{"value", "terms", "", "", "", "terms *", `its field loans_max is "7", and the log says "5"`},
+	}},
+	{name: "the time zone is another's", do: []string{"HSET @terms time_zone Europe/Berlin"}, want: []found{
+		{"value", "terms", "", "", "", "terms *", `its field time_zone is "Europe/Berlin", and the log says "UTC"`},
+	}},
+	{name: "the terms are of another version", do: []string{"HSET @terms version 1-1"}, want: []found{
+		{"value", "terms", "", "", "", "terms *", `its version is "1-1", and the log says "`},
+	}},
+	{name: "terms are forged", do: []string{`XADD @events * event terms by nobody from {"loans_max":5,"version":"1-1"} to {"loans_max":5,"loan_days":28,"front_max":20,"receipt_ms":3600000,"log_max":100000,"time_zone":"UTC"}`}, want: []found{
+		{"log", "events", "", "", "", "terms *", "terms were set that follow on others than those of event "},
+		{"value", "terms", "", "", "", "terms *", `its version is "`},
+	}},
+	{name: "an event tells of no terms", do: []string{`XADD @events * event terms by nobody from {} to {}`}, want: []found{
+		{"log", "events", "", "", "", "terms *", "this entry cannot be understood: its terms cannot be read: there are none"},
 	}},
 	{name: "an entry is set aside of which nobody knows", do: []string{"XADD @lending:rejected * stream {main}:lending:requests entry 1-1 reason none .id r99 .user user9"}, want: []found{
 		{"entry", "lending:rejected", "", "user9", "r99", "", `is set aside, but the log does not tell that entry "1-1" of`},

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strconv"
 
 	"example.com/library/redisconn"
@@ -15,29 +14,54 @@ import (
 
 // limit checks that nobody holds more than a user may.
 func (a *audit) limit(ctx context.Context) error {
-	cards := map[string][]loan{}
-	for _, s := range a.sights {
+	cards := map[string][]string{} // user → books
+	for name, s := range a.sights {
 		for _, loan := range s.loans {
-			cards[loan.user] = append(cards[loan.user], loan)
+			cards[loan.user] = append(cards[loan.user], name)
 		}
 	}
 	a.report.Cards = len(cards)
-	for user, loans := range cards {
-		// A limit that was lowered binds those who borrow, not those who have borrowed.
-		if len(loans) <= a.log.terms.loansMax || !slices.ContainsFunc(loans, func(l loan) bool { return l.sinceMS() >= a.log.terms.limitSince }) {
+	for user, books := range cards {
+		limit := a.limitOf(user, books)
+		if len(books) <= limit {
 			continue
 		}
 		// The loans were seen one after another, the card's length is of one moment.
+		version := a.log.terms.version
 		held, err := a.rdb.HLen(ctx, a.keys.card(user)).Result()
 		if err := a.eyes.missing(a.keys.card(user), err); err != nil {
 			return err
 		}
-		if held > int64(a.log.terms.loansMax) {
+		if err := a.follow(ctx); err != nil {
+			return err
+		}
+		if held > int64(limit) && a.log.terms.version == version {
 			a.report.found(Finding{Kind: "limit", Key: a.keys.card(user), User: user,
-				Problem: fmt.Sprintf("the user holds %d books, and the limit is %d", held, a.log.terms.loansMax)})
+				Problem: fmt.Sprintf("the user holds %d books, and the limit was %d when the last one was lent", held, limit)})
 		}
 	}
 	return nil
+}
+
+// limitOf is how many books a user might hold when the last of these was lent: a limit
+// that is lowered binds those who borrow, not those who have borrowed.
+func (a *audit) limitOf(user string, books []string) int {
+	limit, lastMS := math.MaxInt, int64(0)
+	for _, name := range books {
+		if b := a.log.books[name]; b != nil && b.holder == user && b.lentMS > lastMS {
+			limit, lastMS = b.limit, b.lentMS
+		}
+	}
+	if lastMS > 0 {
+		return limit
+	}
+	// Of loans that are older than the log it is only known on which day they were made.
+	for _, name := range books {
+		for _, l := range a.sights[name].loans {
+			limit = min(limit, a.log.loansMax(l.dueMS-(l.days+2)*dayMS))
+		}
+	}
+	return limit
 }
 
 // away checks the count of the books off the shelves.

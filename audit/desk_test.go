@@ -52,9 +52,8 @@ func newDesk(t *testing.T, rdb *redis.Client, keys library.Keys) *desk {
 	d.config = lending.Config{
 		Config: worker.Config{
 			Redis: rdb, Keys: keys, Instance: d.worker, Outage: redisconn.NewOutage(logger), Log: logger,
-			LogMax: 100_000, ReceiptTTL: time.Hour,
 		},
-		LoansMax: 5, LoanDays: 28, FrontMax: 20,
+		Terms: library.Terms{LoansMax: 5, LoanDays: 28, FrontMax: 20, ReceiptMS: time.Hour.Milliseconds(), LogMax: 100_000, TimeZone: "UTC"},
 	}
 	d.must(lending.NewService(d.config).Prepare(d.ctx))
 	d.client, err = lending.NewClient(rdb, keys.Library)
@@ -67,6 +66,17 @@ func (d *desk) must(err error) {
 	if err != nil {
 		d.Fatal(err)
 	}
+}
+
+// agree sets the library's terms.
+func (d *desk) agree(terms library.Terms) {
+	d.Helper()
+	var all []string
+	for _, term := range library.EachTerm {
+		all = append(all, term.Flag)
+	}
+	_, _, err := lending.SetTerms(d.ctx, d.rdb, d.keys, "lisa", terms, all...)
+	d.must(err)
 }
 
 // send appends an order.
@@ -128,11 +138,11 @@ func (d *desk) handle(name string, batch []worker.Entry) {
 	rejections, err := inbox.Handle(d.ctx, batch)
 	d.must(err)
 	for _, r := range rejections {
-		args := []any{r.Entry.Token, d.worker.Name(), inbox.Service, d.config.LogMax, 1000, r.Entry.ID, r.Reason, r.Request, r.Receipt, d.config.ReceiptTTL.Milliseconds(), ""}
+		args := []any{r.Entry.Token, d.worker.Name(), inbox.Service, 1000, r.Entry.ID, r.Reason, r.Request, r.Receipt, ""}
 		for field, value := range r.Entry.Fields {
 			args = append(args, "."+field, value)
 		}
-		keys := append([]string{d.worker.Key(), inbox.Stream, d.keys.Rejected(inbox.Service), d.keys.Events()}, r.Pages...)
+		keys := append([]string{d.worker.Key(), inbox.Stream, d.keys.Terms(), d.keys.Rejected(inbox.Service), d.keys.Events()}, r.Pages...)
 		d.must(scripts.Reject.Run(d.ctx, d.rdb, keys, args...).Err())
 	}
 }
@@ -174,12 +184,14 @@ func (d *desk) furnish() *desk {
 	d.send(request, "r1", "user1", "held")
 	d.serve("lending:requests", "shelving:fetches", "lending:deliveries")
 
-	d.config.FrontMax = 0
+	terms := d.config.Terms
+	terms.FrontMax = 0
+	d.agree(terms)
 	d.send(giveBack, "t1", "user2", "home")
 	d.serve("lending:returns", "shelving:stores")
 	d.send(giveBack, "t2", "user2", "leaving", "awaited")
 	d.serve("lending:returns")
-	d.config.FrontMax = 20
+	d.agree(d.config.Terms)
 	d.must(d.rdb.Del(d.ctx, key("lending:receipts:page")).Err()) // as if its time had ended
 
 	d.send(request, "r5", "user3", "awaited", "held")
@@ -204,7 +216,7 @@ func (d *desk) furnish() *desk {
 	d.serve("lending:requests", "lending:returns")
 	for _, rejected := range d.rdb.XRange(d.ctx, key("lending:rejected"), "-", "+").Val() {
 		if rejected.Values[".id"] == "bad2" {
-			_, err := d.client.Retry(d.ctx, library.Lending, rejected.ID, d.config.LogMax)
+			_, err := d.client.Retry(d.ctx, library.Lending, rejected.ID)
 			d.must(err)
 		}
 	}

@@ -21,7 +21,6 @@ func (k keys) clock() string           { return k.Key("lending:clock") }
 func (k keys) receipts() string        { return k.Key("lending:receipts") }
 func (k keys) olderReceipts() string   { return k.Key("lending:receipts:older") }
 func (k keys) page() string            { return k.Key("lending:receipts:page") }
-func (k keys) terms() string           { return k.Key("lending:terms") }
 func (k keys) bays() string            { return k.Key("shelving:out:") }
 func (k keys) away() string            { return k.Key("shelving:away") }
 func (k keys) awaited() string         { return k.Key("shelving:awaited") }
@@ -40,7 +39,7 @@ func (k keys) types() map[string]string {
 	types := map[string]string{
 		k.Events(): "stream",
 		k.loans():  "hash", k.fetching(): "hash", k.demand(): "hash", k.faded(): "hash", k.receipts(): "hash", k.olderReceipts(): "hash",
-		k.terms(): "hash", k.awaited(): "hash",
+		k.Terms(): "hash", k.NotedTerms(): "hash", k.awaited(): "hash",
 		k.front(): "set",
 		k.clock(): "string", k.page(): "string", k.away(): "string",
 	}

@@ -76,11 +76,13 @@ func (r *receipt) check() error {
 type event struct {
 	id       string
 	name     string
+	by       string
 	receipts []receipt
 	orders   [][]string // request, book, and where it is known the user
 	books    []string
 	stream   string // of an entry that was set aside
 	entry    string
+	from, to *toldTerms // the terms before and after they were set
 }
 
 // newEvent understands an entry of the log.
@@ -89,7 +91,7 @@ func newEvent(message redis.XMessage) (*event, error) {
 		text, _ := message.Values[name].(string)
 		return text
 	}
-	e := &event{id: message.ID, name: field("event"), stream: field("stream"), entry: field("entry")}
+	e := &event{id: message.ID, name: field("event"), by: field("by"), stream: field("stream"), entry: field("entry")}
 	var texts []json.RawMessage
 	switch e.name {
 	case "decided":
@@ -114,6 +116,17 @@ func newEvent(message redis.XMessage) (*event, error) {
 			return nil, fmt.Errorf("its books cannot be read: %w", err)
 		}
 	case "retried", "shed":
+	case "terms":
+		var err error
+		if e.from, err = readTerms(field("from")); err == nil {
+			e.to, err = readTerms(field("to"))
+		}
+		if err == nil && e.to == nil {
+			err = errors.New("there are none")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("its terms cannot be read: %w", err)
+		}
 	default:
 		return nil, fmt.Errorf("it tells of %s, which is nothing that a library does", quoted(e.name))
 	}

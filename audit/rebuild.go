@@ -31,7 +31,7 @@ func Verify(ctx context.Context, config Config) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.run(ctx, a.wholly, a.books, a.receipts, a.limit, a.away)
+	return a.run(ctx, a.wholly, a.agreement, a.books, a.receipts, a.limit, a.away)
 }
 
 // wholly gives up where the log is not whole.
@@ -63,11 +63,11 @@ func Rebuild(ctx context.Context, config Config, to library.Keys) (*Report, erro
 	w := &writer{ctx: ctx, pipe: config.Redis.Pipeline(), keys: keys{to}, report: a.report}
 	a.log.keep = w.log
 	return a.run(ctx, a.wholly, func(ctx context.Context) error {
-		fields, err := config.Redis.HGetAll(ctx, a.keys.terms()).Result()
-		if err := a.eyes.missing(a.keys.terms(), err); err != nil {
+		noted, err := config.Redis.HGetAll(ctx, a.keys.NotedTerms()).Result()
+		if err := a.eyes.missing(a.keys.NotedTerms(), err); err != nil {
 			return err
 		}
-		if err := w.state(a.log, fields); err != nil {
+		if err := w.state(a.log, noted); err != nil {
 			return fmt.Errorf("write library %q: %w", to.Library, err)
 		}
 		return nil
@@ -143,7 +143,7 @@ func inOrder(values map[string]any) []any {
 }
 
 // state writes what the log leads to.
-func (w *writer) state(log *replay, terms map[string]string) error {
+func (w *writer) state(log *replay, noted map[string]string) error {
 	k, ctx, report := w.keys, w.ctx, w.report
 	cards := map[string]bool{}
 	orders := func(inbox string, pair ...string) {
@@ -189,10 +189,20 @@ func (w *writer) state(log *replay, terms map[string]string) error {
 	if report.Out > 0 {
 		w.pipe.Set(ctx, k.away(), report.Out, 0)
 	}
-	for field, value := range terms {
-		w.pipe.HSet(ctx, k.terms(), field, value)
+	for field, value := range noted {
+		w.pipe.HSet(ctx, k.NotedTerms(), field, value)
 	}
-	if keep := time.Duration(log.terms.receiptMS) * time.Millisecond; report.Receipts > 0 && keep > 0 {
+	if terms := log.terms; terms.version != "" {
+		w.pipe.HSet(ctx, k.Terms(), "version", terms.version, "by", terms.by)
+		for _, term := range library.EachTerm {
+			w.pipe.HSet(ctx, k.Terms(), term.Field, term.Text(terms.Terms))
+		}
+	}
+	keep := log.terms.ReceiptKeep()
+	for _, answer := range log.answers {
+		keep = max(keep, time.Duration(answer.keepMS)*time.Millisecond)
+	}
+	if report.Receipts > 0 && keep > 0 {
 		w.pipe.Set(ctx, k.page(), "rebuilt", keep)
 		w.pipe.PExpire(ctx, k.receipts(), 3*keep)
 	}

@@ -86,7 +86,7 @@ func (a *audit) readReceipts(ctx context.Context, round int) (findings []Finding
 			continue // it was decided anew long after
 		}
 		stands = stands || answer.seen == round
-		young := milliseconds(d.event) >= a.log.terms.receiptSince && now.UnixMilli()-milliseconds(d.event) < a.log.terms.receiptMS
+		young := now.UnixMilli()-milliseconds(d.event) < answer.keepMS
 		if answer.seen != round && (stands || young) {
 			suspects[d.id] = true
 		}

@@ -5,14 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"math"
 	"strconv"
 	"strings"
+	"time"
+
+	"example.com/library/library"
 
 	"github.com/redis/go-redis/v9"
 )
 
 // errOutrun is returned when the log is trimmed at its beginning faster than it is read.
-var errOutrun = errors.New("the log was trimmed before it could be read; give the instances a larger --log-keep, or try again when less is going on")
+var errOutrun = errors.New("the log was trimmed before it could be read; keep more of it (lendingd terms --log-keep), or try again when less is going on")
 
 const dayMS = 86_400_000
 
@@ -49,6 +53,8 @@ type book struct {
 	holder string // "" for nobody
 	dueMS  int64  // when the loan ends
 	days   int64  // for how many days it was made
+	lentMS int64  // when it was made; 0 if the log does not tell
+	limit  int    // how many books the user might hold then
 	// fetching is the request for which the lending service has it fetched; order is
 	// the one that the shelving service works for, and stage is how far that is;
 	// delivery is the one in the entry of the deliveries, while it is on its way to the
@@ -66,7 +72,8 @@ type answer struct {
 	user     string
 	order    string // the action, the user and the books, as far as the receipt has them
 	rejected bool
-	seen     int // in which round it was last found among the stored ones
+	keepMS   int64 // for how long it was promised to be kept; 0 if that is not known
+	seen     int   // in which round it was last found among the stored ones
 }
 
 // A decision is an order and the event that tells of its answer.
@@ -79,7 +86,10 @@ type replay struct {
 	// whole says that nothing of the log's beginning is missing: a book that it does
 	// not mention was never touched.
 	whole bool
-	terms terms
+	terms terms // that the library had when what was read last happened
+	// limit is how many books a user might hold, whatever the terms were; 0 for none.
+	limit  int
+	logMax int64 // about how many entries the log keeps
 
 	last       string // the id of the last entry read
 	first      string
@@ -112,7 +122,7 @@ func (r *replay) isWhole(ctx context.Context) (bool, error) {
 	}
 	// The embedded server does not count what was ever added; that it has trimmed is
 	// known by the log's being full.
-	return info.EntriesAdded == info.Length || info.EntriesAdded == 0 && info.Length < r.terms.logMax, nil
+	return info.EntriesAdded == info.Length || info.EntriesAdded == 0 && info.Length < r.logMax, nil
 }
 
 // mayMiss reports whether what happened at the time of an entry of another stream may
@@ -194,6 +204,8 @@ func (r *replay) read(message redis.XMessage) {
 		r.rejections[[2]string{e.stream, e.entry}] = true
 	case "retried":
 		r.retried = e.id
+	case "terms":
+		r.agreed(e)
 	}
 	if r.touched != nil {
 		e.mentions(func(book string) { r.touched[book] = true })
@@ -226,12 +238,14 @@ func (r *replay) wrong(e *event, name, user, request string, b *book, problem st
 // answered takes an order's answer into account.
 func (r *replay) answered(e *event, receipt *receipt) {
 	a := r.answers[receipt.ID]
-	next := &answer{hash: maphash.String(r.seed, receipt.text), event: e.id, user: receipt.User, rejected: e.name == "rejected"}
-	next.order = fmt.Sprintf("%s %q %q", receipt.Action, receipt.User, receipt.Books)
-	// Within the time that receipts are kept, the first one stands and makes what comes
-	// later a repeat. One that says rejected does so only for the order that it names, and
-	// can be taken back by a person.
-	stands := a != nil && milliseconds(a.event) >= r.terms.receiptSince && milliseconds(e.id)-milliseconds(a.event) < r.terms.receiptMS &&
+	next := &answer{
+		hash: maphash.String(r.seed, receipt.text), event: e.id, user: receipt.User, rejected: e.name == "rejected",
+		order: fmt.Sprintf("%s %q %q", receipt.Action, receipt.User, receipt.Books), keepMS: r.keepMS(milliseconds(e.id)),
+	}
+	// Within the time for which it was promised to be kept, the first one stands and makes
+	// what comes later a repeat. One that says rejected does so only for the order that it
+	// names, and can be taken back by a person.
+	stands := a != nil && milliseconds(e.id)-milliseconds(a.event) < a.keepMS &&
 		!(a.rejected && (isBefore(a.event, r.retried) || !next.rejected && a.order != next.order))
 	if next.rejected && stands {
 		return
@@ -257,7 +271,7 @@ func (r *replay) answered(e *event, receipt *receipt) {
 
 // asked takes the answer to a request into account.
 func (r *replay) asked(e *event, receipt *receipt) {
-	loans := 0
+	loans, limit := 0, r.loansMax(milliseconds(e.id))
 	for i, name := range receipt.Books {
 		b := r.book(name)
 		wrong := func(problem string) { r.wrong(e, name, receipt.User, receipt.ID, b, problem) }
@@ -276,7 +290,7 @@ func (r *replay) asked(e *event, receipt *receipt) {
 			}
 			r.held[receipt.User]++
 			b.told, b.holder, b.dueMS, b.fetching = true, receipt.User, receipt.DueMS, ""
-			b.days = (receipt.DueMS - milliseconds(e.id) + dayMS/2) / dayMS
+			b.days, b.lentMS, b.limit = r.days(milliseconds(e.id), receipt.DueMS), milliseconds(e.id), limit
 			if word == "front" {
 				b.at = inHand
 				b.stays()
@@ -303,10 +317,23 @@ func (r *replay) asked(e *event, receipt *receipt) {
 		}
 		b.event = e.id
 	}
-	if held := r.held[receipt.User]; loans > 0 && held > r.terms.loansMax && milliseconds(e.id) >= r.terms.limitSince {
+	if held := r.held[receipt.User]; loans > 0 && held > limit {
 		r.report(Finding{Kind: "limit", Key: r.keys.card(receipt.User), User: receipt.User, Request: receipt.ID, Event: e.id,
-			Problem: fmt.Sprintf("the user was lent too much: %d books then, and the limit is %d", held, r.terms.loansMax)})
+			Problem: fmt.Sprintf("the user was lent too much: %d books then, and the limit was %d", held, limit)})
 	}
+}
+
+// days is for how many days a loan was made. It ends at the end of a day; one that was
+// made by an older version, that many times 24 hours later.
+func (r *replay) days(madeMS, dueMS int64) int64 {
+	if days := (dueMS - madeMS + dayMS/2) / dayMS; math.Abs(float64(dueMS-madeMS-days*dayMS)) < 1000 {
+		return days
+	}
+	zone, err := r.terms.Zone()
+	if err != nil {
+		zone = time.UTC
+	}
+	return int64(library.DateOf(time.UnixMilli(dueMS), zone).Sub(library.DateOf(time.UnixMilli(madeMS), zone)).Hours() / 24)
 }
 
 // stays takes into account that the shelving service has nothing to do with a book.
@@ -333,7 +360,7 @@ func (r *replay) gaveBack(e *event, receipt *receipt) {
 			if r.held[receipt.User] > 0 {
 				r.held[receipt.User]--
 			}
-			b.at, b.told, b.holder, b.dueMS, b.days, b.fetching = inFront, true, "", 0, 0, ""
+			b.at, b.told, b.holder, b.dueMS, b.days, b.lentMS, b.fetching = inFront, true, "", 0, 0, 0, ""
 			b.stays()
 		case "not_yours":
 			if b.told && b.holder == receipt.User {

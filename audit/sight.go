@@ -15,9 +15,6 @@ type loan struct {
 	days  int64
 }
 
-// sinceMS is when the loan was made.
-func (l loan) sinceMS() int64 { return l.dueMS - l.days*dayMS }
-
 // An oddity is a value that cannot be understood.
 type oddity struct{ key, user, value, should string }
 

@@ -29,7 +29,7 @@ var unwritable = map[string][]string{
 	},
 	"lendingd": {
 		"--help", "--version", "help status", "run --help", "connection", "man-page", "completion bash", "completion zsh", "completion fish",
-		"status", "status -o json", "rejected", "rejected retry ENTRY", "rejected retry ENTRY -o json", "acl", "acl --aclfile",
+		"status", "status -o json", "terms", "terms -o json", "terms --limit 6", "rejected", "rejected retry ENTRY", "rejected retry ENTRY -o json", "acl", "acl --aclfile",
 		"audit", "audit -o json", "audit --json", "rebuild --verify", "rebuild --verify -o json", "run --embedded -a localhost:PORT worker9",
 	},
 }

@@ -115,7 +115,7 @@ func TestTheRulesCanBeSentByRedisCli(t *testing.T) {
 		}
 	}
 	send(rules(t, "--password-dir", passwords))
-	for _, user := range []string{"getbooks", "lending", "shelving", "staff", "gateway"} {
+	for _, user := range []string{"getbooks", "lending", "shelving", "staff", "director", "gateway"} {
 		info, err := os.Stat(filepath.Join(passwords, user))
 		if err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("the password of %s: %v, %v, want a file that only its owner may read", user, info, err)
@@ -200,7 +200,7 @@ func TestAMissingPermissionIsNamed(t *testing.T) {
 		less []any
 		want string
 	}{
-		{"lending", []any{"clearselectors", "(~{main}:lending:* +@all)", "(~{main}:instance:* +@all)", "(~{main}:shelving:* +xgroup|create)", "(~* +eval +evalsha)"},
+		{"lending", []any{"clearselectors", "(~{main}:lending:* +@all)", "(~{main}:instance:* +@all)", "(~{main}:terms +@all)", "(~{main}:shelving:* +xgroup|create)", "(~* +eval +evalsha)"},
 			`user "lending" may not XADD {main}:shelving:fetches (lend.lua): `},
 		{"shelving", []any{"clearselectors", "(~{main}:shelving:* +@all)", "(~{main}:instance:* +@all)", "(~{main}:lending:* +xgroup|create +xlen)", "(~{main}:events +xlen +xadd)", "(~* +eval +evalsha)"},
 			`user "shelving" may not XADD {main}:lending:deliveries (fetch.lua): `},

@@ -6,8 +6,6 @@ package events
 import (
 	"encoding/json"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"example.com/library/library"
@@ -22,9 +20,10 @@ type Event struct {
 	Time time.Time `json:"time"`
 	// Event is what happened: lent, denied, returned, refused, shelved (by the
 	// lending service), fetched, awaited, stored, handed_on (by the shelving service),
-	// delivered, sent_back (by the lending service again), rejected, retried or shed.
+	// delivered, sent_back (by the lending service again), rejected, retried, shed, or
+	// terms: the library's terms were set.
 	Event string `json:"event"`
-	// By is the instance that did it.
+	// By is the instance that did it, or the person.
 	By string `json:"by,omitempty"`
 	// Receipt is the answer, for lent, denied, returned, refused, and a rejected
 	// request or return; else nil.
@@ -40,22 +39,16 @@ type Event struct {
 	Reason string `json:"reason,omitempty"`
 	// Rejected is the id among the rejected of what was retried.
 	Rejected string `json:"rejected,omitempty"`
+	// From and To are the terms before and after they were set; From is nil where the
+	// library had none.
+	From *library.Terms `json:"from,omitempty"`
+	To   *library.Terms `json:"to,omitempty"`
 }
 
 // Concerns reports whether an event is about a user and a book; an empty name
 // stands for any.
 func (e *Event) Concerns(user, book string) bool {
 	return (user == "" || e.User == user) && (book == "" || slices.Contains(e.Books, book))
-}
-
-// At is when an entry of the log was made, by its id; zero for an id of no such time.
-func At(id string) time.Time {
-	milliseconds, _, _ := strings.Cut(id, "-")
-	ms, err := strconv.ParseInt(milliseconds, 10, 64)
-	if err != nil {
-		return time.Time{}
-	}
-	return library.Moment(ms)
 }
 
 // Parse understands an entry of the log, which may tell of several events. What
@@ -66,10 +59,12 @@ func Parse(message redis.XMessage) []*Event {
 		return text
 	}
 	event := Event{
-		ID: message.ID, Event: field("event"), By: field("by"),
+		ID: message.ID, Time: library.EntryTime(message.ID), Event: field("event"), By: field("by"),
 		Stream: field("stream"), Entry: field("entry"), Reason: field("reason"), Rejected: field("rejected"),
 	}
-	event.Time = At(message.ID)
+	if event.Event == "terms" {
+		event.From, event.To = parseTerms(field("from")), parseTerms(field("to"))
+	}
 	var events []*Event
 	var receipts []library.StoredReceipt
 	var entries []string
@@ -106,6 +101,15 @@ func Parse(message redis.XMessage) []*Event {
 		return []*Event{event.with(receipt)}
 	}
 	return []*Event{&event}
+}
+
+// parseTerms reads terms; those of which nothing is told are nil.
+func parseTerms(text string) *library.Terms {
+	var terms library.Terms
+	if json.Unmarshal([]byte(text), &terms) != nil || terms == (library.Terms{}) {
+		return nil
+	}
+	return &terms
 }
 
 // with is the event of a receipt.

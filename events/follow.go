@@ -79,7 +79,7 @@ func FollowUntil(ctx context.Context, rdb redis.UniversalClient, keys library.Ke
 			}
 		}
 		// The clock here may be behind the one that made the ids.
-		if !until.IsZero() && len(streams[0].Messages) < batch && !At(last).Before(until) {
+		if !until.IsZero() && len(streams[0].Messages) < batch && !library.EntryTime(last).Before(until) {
 			return nil
 		}
 	}

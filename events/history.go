@@ -46,7 +46,7 @@ func Backward(ctx context.Context, rdb redis.UniversalClient, keys library.Keys,
 		}
 		for _, message := range page {
 			reach.Entries++
-			reach.Since = At(message.ID)
+			reach.Since = library.EntryTime(message.ID)
 			if !mentions(message, mentioned) {
 				continue
 			}

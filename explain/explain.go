@@ -112,7 +112,7 @@ func (r *reader) readLog(ctx context.Context) (err error) {
 // addOrigin adds how an entry came into its inbox, by the times in its id and in those
 // before it: it was accepted, or put back after it was set aside, which once was accepted.
 func (r *reader) addOrigin(ctx context.Context, stream, entry string) error {
-	at := events.At(entry)
+	at := library.EntryTime(entry)
 	if at.IsZero() {
 		return nil // an older version's log does not tell the entry
 	}
@@ -126,7 +126,7 @@ func (r *reader) addOrigin(ctx context.Context, stream, entry string) error {
 		r.life.Steps = append(r.life.Steps, Step{Time: at, Step: Accepted, Stream: stream, Entry: entry})
 		return nil
 	}
-	before, err := r.about(ctx, events.At(retried.Rejected), func(event *events.Event) bool {
+	before, err := r.about(ctx, library.EntryTime(retried.Rejected), func(event *events.Event) bool {
 		return event.Event == rejected && event.Stream == stream && (event.Request == r.id || event.Request == "")
 	})
 	if err != nil {

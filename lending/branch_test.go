@@ -125,7 +125,7 @@ func (b *branch) open(t testing.TB, rdb redis.UniversalClient) *branch {
 	own := connect(t, rdb)
 	logger := log.NewWithOptions(&b.logs, log.Options{Level: log.DebugLevel})
 	config := worker.Config{
-		Redis: own, Keys: names, Outage: redisconn.NewOutage(logger), Log: logger, LogMax: 100_000, ReceiptTTL: time.Hour,
+		Redis: own, Keys: names, Outage: redisconn.NewOutage(logger), Log: logger,
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var err error
@@ -135,11 +135,13 @@ func (b *branch) open(t testing.TB, rdb redis.UniversalClient) *branch {
 	if err != nil {
 		t.Fatal(err)
 	}
+	terms := library.DefaultTerms()
+	terms.LoansMax, terms.FrontMax, terms.ReceiptMS = b.loansMax, b.frontMax, time.Hour.Milliseconds()
 	services := map[string]interface {
 		Prepare(context.Context) error
 		Inboxes() []worker.Inbox
 	}{
-		library.Lending:  NewService(Config{Config: config, LoansMax: b.loansMax, LoanDays: 28, FrontMax: b.frontMax}),
+		library.Lending:  NewService(Config{Config: config, Terms: terms}),
 		library.Shelving: shelving.NewService(shelving.Config{Config: config}),
 	}
 	group, groupCtx := errgroup.WithContext(ctx)

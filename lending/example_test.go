@@ -43,7 +43,7 @@ func ExampleClient() {
 	check(err)
 	fmt.Println(receipt.Outcome)
 	for _, line := range receipt.Books {
-		fmt.Printf("%s: %s from the %s, for %v\n", line.Book, line.Result, line.From, time.Until(line.Due).Round(time.Hour))
+		fmt.Printf("%s: %s from the %s, for %d whole days\n", line.Book, line.Result, line.From, int(time.Until(line.Due).Hours()/24))
 	}
 
 	// A book from the shelves must be fetched first; until then it cannot come back.
@@ -62,8 +62,8 @@ func ExampleClient() {
 
 	// Output:
 	// granted
-	// alice-in-wonderland: lent from the shelves, for 672h0m0s
-	// geb: lent from the shelves, for 672h0m0s
+	// alice-in-wonderland: lent from the shelves, for 28 whole days
+	// geb: lent from the shelves, for 28 whole days
 	// partial
 	// geb: returned
 	// invisible-cities: not_yours
@@ -78,9 +78,8 @@ func serve(ctx context.Context, rdb redis.UniversalClient, name string) (stop fu
 	check(err)
 	config := worker.Config{
 		Redis: rdb, Keys: keys, Instance: holder, Outage: redisconn.NewOutage(logger), Log: logger,
-		LogMax: 1000, ReceiptTTL: time.Hour,
 	}
-	lends := lending.NewService(lending.Config{Config: config, LoansMax: 5, LoanDays: 28, FrontMax: 20})
+	lends := lending.NewService(lending.Config{Config: config})
 	shelves := shelving.NewService(shelving.Config{Config: config})
 	check(lends.Prepare(ctx))
 	check(shelves.Prepare(ctx))

@@ -10,7 +10,7 @@ type keys struct{ library.Keys }
 // loans is a HASH: book → user.
 func (k keys) loans() string { return k.Key("lending:loans") }
 
-// card is a HASH: book → stamp, see parseStamp. Its length is what the limit counts.
+// card is a HASH: book → stamp, see day.stamp. Its length is what the limit counts.
 func (k keys) card(user string) string { return k.Key("lending:card:" + user) }
 
 // fetching is a HASH: book → "request bell", for lent books that are on their way
@@ -29,11 +29,6 @@ func (k keys) faded() string { return k.Key("lending:demand:faded") }
 // clock is a STRING, a number that grows with every loan that ends: the time by
 // which demand ages.
 func (k keys) clock() string { return k.Key("lending:clock") }
-
-// terms is a HASH: what the instance that started last lends by. Fields:
-// loans_max, loan_days, front_max, receipt_ms, log_max, and since_ms, when loans_max
-// or receipt_ms was changed last.
-func (k keys) terms() string { return k.Key("lending:terms") }
 
 // receipts is a HASH: request id → the answer as JSON. It is a page: when page has
 // ended, the next decision makes it the older page, and begins a new one.

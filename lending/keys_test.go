@@ -21,7 +21,6 @@ func TestEveryKeyOfTheLendingServiceHasItsPinnedName(t *testing.T) {
 		"demand":              k.demand(),
 		"faded":               k.faded(),
 		"clock":               k.clock(),
-		"terms":               k.terms(),
 		"receipts":            k.receipts(),
 		"older receipts":      k.olderReceipts(),
 		"page":                k.page(),
@@ -36,7 +35,6 @@ func TestEveryKeyOfTheLendingServiceHasItsPinnedName(t *testing.T) {
 		"demand":              "{main}:lending:demand",
 		"faded":               "{main}:lending:demand:faded",
 		"clock":               "{main}:lending:clock",
-		"terms":               "{main}:lending:terms",
 		"receipts":            "{main}:lending:receipts",
 		"older receipts":      "{main}:lending:receipts:older",
 		"page":                "{main}:lending:receipts:page",
@@ -66,7 +64,7 @@ func FuzzKeys(f *testing.F) {
 				"requests": k.Requests(), "returns": k.Returns(), "deliveries": k.Deliveries(), "fetches": k.Fetches(), "stores": k.Stores(),
 				"events": k.Events(), "rejected": k.Rejected(library.Lending), "rejected by shelving": k.Rejected(library.Shelving),
 				"loans": k.loans(), "fetching": k.fetching(), "front": k.front(), "demand": k.demand(), "faded": k.faded(), "clock": k.clock(),
-				"terms": k.terms(), "receipts": k.receipts(), "older": k.olderReceipts(), "page": k.page(),
+				"terms": k.Terms(), "noted terms": k.NotedTerms(), "receipts": k.receipts(), "older": k.olderReceipts(), "page": k.page(),
 				"card of " + user1: k.card(user1), "card of " + user2: k.card(user2), "instance": k.Instance(instance), "bells": k.bells(),
 			}
 			for what, key := range all {

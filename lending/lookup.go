@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -29,7 +28,9 @@ type Card struct {
 
 // A Loan is one book on a card.
 type Loan struct {
-	Book  string    `json:"book"`
+	Book string `json:"book"`
+	// Since is the beginning of the day on which the book was lent, and Due the end of the
+	// day on which it is due, both in the library's time zone.
 	Since time.Time `json:"since"`
 	Due   time.Time `json:"due"`
 	// OnItsWay says that the book is still being fetched from the shelves.
@@ -37,7 +38,7 @@ type Loan struct {
 }
 
 // Card looks up what a user holds, by the time it is due. Its error wraps
-// library.ErrName, or is Redis's.
+// library.ErrName or library.ErrTerms, or is Redis's.
 func (c *Client) Card(ctx context.Context, user string) (*Card, error) {
 	user, err := library.CleanName("user", user)
 	if err != nil {
@@ -47,10 +48,18 @@ func (c *Client) Card(ctx context.Context, user string) (*Card, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look up the card: %w", err)
 	}
+	terms, err := LookUpTerms(ctx, c.rdb, c.keys.Keys)
+	if err != nil {
+		return nil, err
+	}
+	zone, err := terms.Zone()
+	if err != nil {
+		return nil, err
+	}
 	card := &Card{User: user, Loans: []Loan{}}
 	var books []string
 	for book, stamp := range fields {
-		due, since := parseStamp(stamp)
+		due, since := parseStamp(stamp, zone)
 		card.Loans = append(card.Loans, Loan{Book: book, Since: since, Due: due})
 	}
 	slices.SortFunc(card.Loans, func(a, b Loan) int {
@@ -68,21 +77,21 @@ func (c *Client) Card(ctx context.Context, user string) (*Card, error) {
 			card.Loans[i].OnItsWay = orders[i] != nil
 		}
 	}
-	card.LoansMax, err = c.rdb.HGet(ctx, c.keys.terms(), "loans_max").Int()
-	if err != nil && !errors.Is(err, redis.Nil) {
-		return nil, fmt.Errorf("look up the terms: %w", err)
+	if terms.Stand() {
+		card.LoansMax = terms.LoansMax
 	}
 	card.Room = max(0, card.LoansMax-len(card.Loans))
 	return card, nil
 }
 
-// parseStamp reads a field's value of a card: when the loan is due in milliseconds,
-// and in the last four digits for how many days it was made. Redis keeps one number
-// in a third of the memory that two in a text would take.
-func parseStamp(stamp string) (due, since time.Time) {
-	number, _ := strconv.ParseInt(stamp, 10, 64)
-	due = library.DueTime(number / 10000)
-	return due, library.Moment(due.AddDate(0, 0, -int(number%10000)).UnixMilli())
+// Zone looks up the library's time zone. Its error wraps library.ErrTerms, or is
+// Redis's.
+func (c *Client) Zone(ctx context.Context) (*time.Location, error) {
+	terms, err := LookUpTerms(ctx, c.rdb, c.keys.Keys)
+	if err != nil {
+		return nil, err
+	}
+	return terms.Zone()
 }
 
 // A Place is where a book is, as the lending service knows it.
@@ -102,11 +111,12 @@ type Whereabouts struct {
 	Place Place  `json:"place"`
 	// User has the book, if it is lent. A user's loans are private: show it to staff only.
 	User string `json:"user,omitempty"`
-	// Due is when the loan ends, if the book is lent; else zero.
+	// Due is when the loan ends, if the book is lent, in the library's time zone; else zero.
 	Due time.Time `json:"due,omitzero"`
 }
 
-// Where looks up where a book is. Its error wraps library.ErrName, or is Redis's.
+// Where looks up where a book is. Its error wraps library.ErrName or library.ErrTerms,
+// or is Redis's.
 func (c *Client) Where(ctx context.Context, book string) (*Whereabouts, error) {
 	book, err := library.CleanName("book", book)
 	if err != nil {
@@ -134,7 +144,11 @@ func (c *Client) Where(ctx context.Context, book string) (*Whereabouts, error) {
 			return nil, fmt.Errorf("look up the loan: %w", err)
 		}
 		if err == nil {
-			where.Due, _ = parseStamp(stamp)
+			zone, err := c.Zone(ctx)
+			if err != nil {
+				return nil, err
+			}
+			where.Due, _ = parseStamp(stamp, zone)
 		}
 	case front.Val():
 		where.Place = InFront
@@ -153,18 +167,19 @@ type Counts struct {
 // Count counts the books. Its error is Redis's.
 func (c *Client) Count(ctx context.Context) (Counts, error) {
 	var loans, fetching, front *redis.IntCmd
-	var frontMax *redis.StringCmd
 	err := redisconn.Together(ctx, c.rdb, func(pipe redis.Pipeliner) {
 		loans = pipe.HLen(ctx, c.keys.loans())
 		fetching = pipe.HLen(ctx, c.keys.fetching())
 		front = pipe.SCard(ctx, c.keys.front())
-		frontMax = pipe.HGet(ctx, c.keys.terms(), "front_max")
 	})
-	if err != nil && !errors.Is(err, redis.Nil) {
+	if err != nil {
 		return Counts{}, fmt.Errorf("count the books: %w", err)
 	}
 	counts := Counts{Loans: loans.Val(), OnTheWay: fetching.Val(), Front: front.Val()}
-	counts.FrontMax, _ = frontMax.Int64()
+	// Whoever looks up the terms is told what is wrong with them.
+	if terms, err := LookUpTerms(ctx, c.rdb, c.keys.Keys); err == nil && terms.Stand() {
+		counts.FrontMax = int64(terms.FrontMax)
+	}
 	return counts, nil
 }
 
@@ -172,6 +187,6 @@ func (c *Client) Count(ctx context.Context) (Counts, error) {
 // its new id there. If it is a request or a return, its receipt that said
 // "rejected" is taken back. Its error wraps worker.ErrNotRejected or
 // worker.ErrNotKept, or is Redis's.
-func (c *Client) Retry(ctx context.Context, service, id string, logMax int64) (string, error) {
-	return worker.Retry(ctx, c.rdb, c.keys.Keys, service, id, logMax, c.keys.receipts(), c.keys.olderReceipts())
+func (c *Client) Retry(ctx context.Context, service, id string) (string, error) {
+	return worker.Retry(ctx, c.rdb, c.keys.Keys, service, id, c.keys.receipts(), c.keys.olderReceipts())
 }

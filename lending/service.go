@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"example.com/library/library"
 	"example.com/library/redisconn"
@@ -18,12 +18,9 @@ import (
 // Config says how a service lends.
 type Config struct {
 	worker.Config
-	// LoansMax is how many books a user may hold, 1 to 100. Default: 5.
-	LoansMax int
-	// LoanDays is how many days a loan lasts, 1 to 3650. Default: 28.
-	LoanDays int
-	// FrontMax is how many books front storage has room for, 0 to 1,000,000. Default: 20.
-	FrontMax int
+	// Terms are what the library's terms become where it has none yet. Default:
+	// library.DefaultTerms.
+	Terms library.Terms
 	// Decided is called with every answer to an order, for figures: the outcome, or "repeat"
 	// without lines. Several goroutines call it at once. Default: nothing is called.
 	Decided func(action library.Action, outcome string, lines []library.Line)
@@ -52,40 +49,24 @@ const (
 type Service struct {
 	config Config
 	keys   keys
+	now    atomic.Pointer[knownTerms] // nil until they were read
 }
 
 // NewService makes a service. Nothing happens before its inboxes are read.
 func NewService(config Config) *Service {
+	if config.Terms == (library.Terms{}) {
+		config.Terms = library.DefaultTerms()
+	}
 	return &Service{config: config, keys: keys{config.Keys}}
 }
 
-// Prepare makes the streams the service reads or appends to, where they are
-// missing, and publishes the terms it lends by. Who audits the library must know
-// since when the limit holds and receipts are kept for so long, so that is noted when
-// either changes.
+// Prepare makes the streams the service reads or appends to, and the library's terms,
+// where they are missing. Its error may wrap library.ErrTerms.
 func (s *Service) Prepare(ctx context.Context) error {
 	if err := worker.EnsureAll(ctx, s.config.Redis, s.config.Keys); err != nil {
 		return err
 	}
-	terms := []any{
-		"loans_max", s.config.LoansMax, "loan_days", s.config.LoanDays, "front_max", s.config.FrontMax,
-		"receipt_ms", s.config.ReceiptTTL.Milliseconds(), "log_max", s.config.LogMax,
-	}
-	before, err := s.config.Redis.HMGet(ctx, s.keys.terms(), "loans_max", "receipt_ms").Result()
-	if err != nil {
-		return err
-	}
-	if before[0] != strconv.Itoa(s.config.LoansMax) || before[1] != strconv.FormatInt(s.config.ReceiptTTL.Milliseconds(), 10) {
-		now, err := s.config.Redis.Time(ctx).Result()
-		if err != nil {
-			return err
-		}
-		terms = append(terms, "since_ms", now.UnixMilli())
-	}
-	err = s.config.Redis.HSet(ctx, s.keys.terms(), terms...).Err()
-	if redisconn.IsFull(err) {
-		err = redisconn.Insist(ctx, s.config.Redis, s.keys.terms(), append([]any{"HSET", s.keys.terms()}, terms...)...)
-	}
+	_, err := s.readTerms(ctx)
 	return err
 }
 
@@ -111,24 +92,29 @@ func (s *Service) Inboxes() []worker.Inbox {
 // cannot be understood.
 func (s *Service) Lend(ctx context.Context, batch []worker.Entry) ([]worker.Rejection, error) {
 	return s.decide(ctx, library.Request, batch, scripts.Lend, []string{
-		s.config.Instance.Key(), s.keys.Requests(), s.keys.loans(), s.keys.fetching(), s.keys.front(),
+		s.config.Instance.Key(), s.keys.Requests(), s.keys.Terms(), s.keys.loans(), s.keys.fetching(), s.keys.front(),
 		s.keys.receipts(), s.keys.olderReceipts(), s.keys.page(), s.keys.Fetches(), s.keys.Events(),
-	}, s.config.LoansMax, s.config.LoanDays)
+	}, func(t *knownTerms) []any {
+		return []any{t.LoansMax, t.day.fromMS, t.day.untilMS, t.day.stamp(), t.ReceiptMS, t.LogMax}
+	})
 }
 
 // Return decides a batch of returns, see return.lua. It returns the entries that
 // cannot be understood.
 func (s *Service) Return(ctx context.Context, batch []worker.Entry) ([]worker.Rejection, error) {
 	return s.decide(ctx, library.Return, batch, scripts.Return, []string{
-		s.config.Instance.Key(), s.keys.Returns(), s.keys.loans(), s.keys.fetching(), s.keys.front(), s.keys.demand(), s.keys.faded(), s.keys.clock(),
+		s.config.Instance.Key(), s.keys.Returns(), s.keys.Terms(), s.keys.loans(), s.keys.fetching(), s.keys.front(), s.keys.demand(), s.keys.faded(), s.keys.clock(),
 		s.keys.receipts(), s.keys.olderReceipts(), s.keys.page(), s.keys.Stores(), s.keys.Events(),
-	}, s.config.FrontMax, max(demandHalfMin, demandHalfPerPlace*s.config.FrontMax), max(demandMin, demandPerPlace*s.config.FrontMax))
+	}, func(t *knownTerms) []any {
+		demandHalf, demandMax := max(demandHalfMin, demandHalfPerPlace*t.FrontMax), max(demandMin, demandPerPlace*t.FrontMax)
+		return []any{t.FrontMax, demandHalf, demandMax, t.ReceiptMS, t.LogMax}
+	})
 }
 
-// decide reads a batch's orders and has a script decide them by its terms,
-// in as few calls as the script can carry. Orders that an earlier call decided are
-// repeats in the next.
-func (s *Service) decide(ctx context.Context, action library.Action, batch []worker.Entry, script *redis.Script, fixed []string, terms ...any) ([]worker.Rejection, error) {
+// decide reads a batch's orders and has a script decide them, in as few calls as the
+// script can carry. Orders that an earlier call decided are repeats in the next. reckon
+// has what follows from the library's terms.
+func (s *Service) decide(ctx context.Context, action library.Action, batch []worker.Entry, script *redis.Script, fixed []string, reckon func(*knownTerms) []any) ([]worker.Rejection, error) {
 	var (
 		rejections []worker.Rejection
 		orders     []placed
@@ -139,8 +125,7 @@ func (s *Service) decide(ctx context.Context, action library.Action, batch []wor
 			return nil
 		}
 		keys := append(make([]string, 0, len(fixed)+len(orders)), fixed...)
-		args := append(make([]any, 0, 12+6*len(orders)+books), batch[0].Token, s.config.Instance.Name(), library.Lending)
-		args = append(append(args, terms...), s.config.ReceiptTTL.Milliseconds(), s.config.LogMax, s.keys.bells(), len(orders))
+		args := append(make([]any, 0, 3+6*len(orders)+books), s.keys.bells(), len(orders))
 		counts, asking := make([]byte, len(orders)), []any{}
 		for i, order := range orders {
 			counts[i] = byte(len(order.Books)) // at most library.BooksMax
@@ -165,7 +150,12 @@ func (s *Service) decide(ctx context.Context, action library.Action, batch []wor
 				args = append(args, book)
 			}
 		}
-		replies, err := script.Run(ctx, redisconn.Regardless(s.config.Redis), keys, args...).StringSlice()
+		var replies []string
+		err := s.byTerms(ctx, func(t *knownTerms) (err error) {
+			head := append([]any{batch[0].Token, s.config.Instance.Name(), library.Lending, t.Version}, reckon(t)...)
+			replies, err = script.Run(ctx, redisconn.Regardless(s.config.Redis), keys, append(head, args...)...).StringSlice()
+			return err
+		})
 		if err != nil {
 			return fmt.Errorf("decide a %s: %w", action, err)
 		}
@@ -248,7 +238,7 @@ func (s *Service) Deliver(ctx context.Context, batch []worker.Entry) ([]worker.R
 		s.config.Instance.Key(), s.keys.Deliveries(), s.keys.loans(), s.keys.fetching(), s.keys.front(), s.keys.Stores(), s.keys.Events(),
 	}
 	for call := range worker.Calls(parcels) {
-		args := []any{batch[0].Token, s.config.Instance.Name(), library.Lending, s.config.LogMax, s.keys.bells()}
+		args := []any{batch[0].Token, s.config.Instance.Name(), library.Lending, s.keys.bells()}
 		for _, parcel := range call {
 			args = append(args, parcel.Entry.ID, len(parcel.Orders))
 			for _, order := range parcel.Orders {

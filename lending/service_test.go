@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -31,9 +30,9 @@ func newService(t *testing.T, ctx context.Context, rdb *redis.Client, logs *byte
 	}
 	s := NewService(Config{
 		Config: worker.Config{
-			Redis: rdb, Keys: names, Instance: i, Outage: redisconn.NewOutage(logger), Log: logger, LogMax: 100_000, ReceiptTTL: time.Hour,
+			Redis: rdb, Keys: names, Instance: i, Outage: redisconn.NewOutage(logger), Log: logger,
 		},
-		LoansMax: 100, LoanDays: 1, FrontMax: 20,
+		Terms: library.Terms{LoansMax: 100, LoanDays: 1, FrontMax: 20, ReceiptMS: time.Hour.Milliseconds(), LogMax: 100_000, TimeZone: "UTC"},
 	})
 	if err := s.Prepare(ctx); err != nil {
 		t.Fatal(err)
@@ -66,43 +65,19 @@ func (s *Service) receive(t *testing.T, ctx context.Context, inbox string, entri
 	return batch
 }
 
-func TestPrepareMakesTheInboxesAndPublishesTheTerms(t *testing.T) {
+func TestPrepareMakesTheInboxesAndSetsTheTerms(t *testing.T) {
 	each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := deadline(t)
 		s := newService(t, ctx, rdb, &bytes.Buffer{})
-		s.config.LoansMax = 7
-		if err := s.Prepare(ctx); err != nil {
-			t.Fatal(err)
+		stands, err := LookUpTerms(ctx, rdb, names)
+		if err != nil || stands.Terms != s.config.Terms || stands.By != "worker1" {
+			t.Errorf("the terms are %+v, %v, want %+v by worker1", stands, err, s.config.Terms)
 		}
-		want := map[string]string{"loans_max": "7", "loan_days": "1", "front_max": "20",
-			"receipt_ms": strconv.FormatInt(s.config.ReceiptTTL.Milliseconds(), 10), "log_max": strconv.FormatInt(s.config.LogMax, 10)}
-		terms := rdb.HGetAll(ctx, s.keys.terms()).Val()
-		since, err := strconv.ParseInt(terms["since_ms"], 10, 64)
-		if now := rdb.Time(ctx).Val().UnixMilli(); err != nil || since > now || since < now-60_000 {
-			t.Errorf("the limit holds since %q, at %d", terms["since_ms"], now)
-		}
-		delete(terms, "since_ms")
-		if diff := cmp.Diff(want, terms); diff != "" {
-			t.Errorf("terms (-want +got):\n%s", diff)
-		}
-		// Only another limit, or time for which receipts are kept, begins anew.
-		for _, change := range []struct {
-			limit  int
-			keep   time.Duration
-			begins bool
-		}{{7, time.Hour, false}, {8, time.Hour, true}, {7, 2 * time.Hour, true}} {
-			rdb.HSet(ctx, s.keys.terms(), "since_ms", "12", "loans_max", "7", "receipt_ms", time.Hour.Milliseconds())
-			s.config.LoansMax, s.config.ReceiptTTL = change.limit, change.keep
-			if err := s.Prepare(ctx); err != nil {
-				t.Fatal(err)
-			}
-			if got := rdb.HGet(ctx, s.keys.terms(), "since_ms").Val() != "12"; got != change.begins {
-				t.Errorf("with the limit %d and receipts kept for %s it begins anew: %v, want %v", change.limit, change.keep, got, change.begins)
-			}
-		}
-		for _, inbox := range names.Inboxes(library.Shelving) {
-			if groups := rdb.XInfoGroups(ctx, inbox).Val(); len(groups) != 1 || groups[0].Name != library.Shelving {
-				t.Errorf("%s has the groups %+v, want shelving", inbox, groups)
+		for _, service := range library.Services() {
+			for _, inbox := range names.Inboxes(service) {
+				if groups := rdb.XInfoGroups(ctx, inbox).Val(); len(groups) != 1 || groups[0].Name != service {
+					t.Errorf("%s has the groups %+v, want %s", inbox, groups, service)
+				}
 			}
 		}
 	})
@@ -477,8 +452,11 @@ func TestEntriesReadUnderAFormerTokenAreFencedOff(t *testing.T) {
 		if diff := cmp.Diff(before, stateOf(t, ctx, rdb)); diff != "" {
 			t.Errorf("state (-before +after):\n%s", diff)
 		}
-		if n := rdb.Exists(ctx, s.keys.receipts(), s.keys.olderReceipts(), s.keys.page(), names.Events()).Val(); n != 0 {
-			t.Error("there is a receipt or an event")
+		if n := rdb.Exists(ctx, s.keys.receipts(), s.keys.olderReceipts(), s.keys.page()).Val(); n != 0 {
+			t.Error("there is a receipt")
+		}
+		if n := rdb.XLen(ctx, names.Events()).Val(); n != 1 {
+			t.Errorf("there are %d events, want the one of the terms alone", n)
 		}
 	})
 }

@@ -37,6 +37,16 @@ func (k Keys) Rejected(service string) string { return k.Key(service + ":rejecte
 // Events is a STREAM, the log of all that happened, appended to by every script.
 func (k Keys) Events() string { return k.Key("events") }
 
+// Terms is a HASH, the library's terms, written by terms.lua alone. Fields: those of
+// EachTerm; version, the id of the event that tells of them; and by, who set them.
+func (k Keys) Terms() string { return k.Key("terms") }
+
+// NotedTerms is a HASH, what the terms were called while each instance had its own.
+// Programs of that time read it, and write it when they start, so terms.lua keeps a copy
+// of the terms there. Fields: loans_max, loan_days, front_max, receipt_ms, log_max, and
+// since_ms, when they were written last.
+func (k Keys) NotedTerms() string { return k.Key("lending:terms") }
+
 // Instance is a STRING with a time to live, the lock by which an instance holds
 // its name: a random token, then a JSON object with host, pid and since.
 func (k Keys) Instance(name string) string { return k.Key("instance:" + name) }

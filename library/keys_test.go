@@ -19,6 +19,8 @@ func TestEveryKeyOfTheLibraryHasItsPinnedName(t *testing.T) {
 		"Rejected(Lending)":  keys.Rejected(Lending),
 		"Rejected(Shelving)": keys.Rejected(Shelving),
 		"Events":             keys.Events(),
+		"Terms":              keys.Terms(),
+		"NotedTerms":         keys.NotedTerms(),
 		"Instance":           keys.Instance("worker1"),
 	}
 	want := map[string]string{
@@ -31,6 +33,8 @@ func TestEveryKeyOfTheLibraryHasItsPinnedName(t *testing.T) {
 		"Rejected(Lending)":  "{main}:lending:rejected",
 		"Rejected(Shelving)": "{main}:shelving:rejected",
 		"Events":             "{main}:events",
+		"Terms":              "{main}:terms",
+		"NotedTerms":         "{main}:lending:terms",
 		"Instance":           "{main}:instance:worker1",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -3,6 +3,7 @@ package library
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -139,6 +140,29 @@ func Moment(ms int64) time.Time {
 		return time.Time{}
 	}
 	return at
+}
+
+// EntryTime is the time in the id of a stream's entry, by Redis's clock; zero where it
+// has none.
+func EntryTime(id string) time.Time {
+	text, _, _ := strings.Cut(id, "-")
+	ms, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return time.Time{}
+	}
+	return Moment(ms)
+}
+
+// In has the receipt's times in another time zone.
+func (r *Receipt) In(zone *time.Location) *Receipt {
+	in := *r
+	in.Books = slices.Clone(r.Books)
+	for i, line := range in.Books {
+		if !line.Due.IsZero() {
+			in.Books[i].Due = line.Due.In(zone)
+		}
+	}
+	return &in
 }
 
 // Summary tells what became of each book in one line: "geb lent from front; …".

@@ -128,7 +128,7 @@ func KindOf(err error) Kind {
 
 func kindOf(err error) Kind {
 	switch {
-	case errors.Is(err, ErrServerTooOld):
+	case errors.Is(err, ErrServerTooOld), errors.Is(err, library.ErrTerms):
 		return Refused
 	case errors.Is(err, errMoving), errors.Is(err, ErrUnconfirmed):
 		return Passing
@@ -198,6 +198,8 @@ func Remedy(err error) string {
 		return "the library needs a command that this server does not have: leave it its name (rename-command), and connect to a Redis 7.0 or newer itself, not to a Sentinel or a proxy"
 	case errors.Is(err, ErrServerTooOld):
 		return "run Redis 7.0 or newer"
+	case errors.Is(err, library.ErrTerms):
+		return "nobody can lend by such terms; update this program, or set the term: lendingd terms --help"
 	case errors.As(err, &denied) && denied.Script == "prolong.lua":
 		return "give this user the rules that lendingd acl --replicas prints, or leave --wait-replicas out"
 	case isDenied(err):

@@ -9,16 +9,16 @@
 -- KEYS[1] instance  STRING  the lock of the instance that calls
 -- KEYS[2] owner     STRING  the lock of the instance the entries are pending for
 -- KEYS[3] inbox     STREAM  the inbox the entries are in
--- KEYS[4] rejected  STREAM  the entries that the service set aside
--- KEYS[5] events    STREAM  the log
+-- KEYS[4] terms     HASH    the terms the library lends by
+-- KEYS[5] rejected  STREAM  the entries that the service set aside
+-- KEYS[6] events    STREAM  the log
 --
 -- ARGV[1] token         the token in the instance's lock
 -- ARGV[2] name          the instance's name
 -- ARGV[3] owner_name    the name of the instance the entries are pending for
 -- ARGV[4] group         the group that reads the inbox
--- ARGV[5] log_max       about how many entries the log keeps
--- ARGV[6] rejected_max  about how many entries are kept set aside
--- ARGV[7...] the ids of the entries, ascending
+-- ARGV[5] rejected_max  about how many entries are kept set aside
+-- ARGV[6...] the ids of the entries, ascending
 --
 -- Returns two arrays. The first has a triple an entry that is now pending for this
 --         instance: its id, how often it was delivered, and an array of its fields
@@ -31,14 +31,14 @@
 local instance = KEYS[1]
 local owner = KEYS[2]
 local inbox = KEYS[3]
-local rejected = KEYS[4]
-local events = KEYS[5]
+local terms = KEYS[4]
+local rejected = KEYS[5]
+local events = KEYS[6]
 local token = ARGV[1]
 local name = ARGV[2]
 local owner_name = ARGV[3]
 local group = ARGV[4]
-local log_max = ARGV[5]
-local rejected_max = ARGV[6]
+local rejected_max = ARGV[5]
 
 -- Read. A name may live on without this service. Nobody will come back to what is left then.
 local fault = fenced(instance, token)
@@ -47,8 +47,9 @@ need('XADD', rejected, '*', '', '') need('XACK', inbox, group, '0-0') need('XCLA
 if owner_name ~= name and serves(call('GETRANGE', owner, '0', '-1'), group) then return { {}, {} } end
 call('XLEN', rejected)
 call('XLEN', events)
+local log_max = log_kept(terms)
 local claimed, ids, trimmed = {}, {}, {}
-for arg = 7, #ARGV do
+for arg = 6, #ARGV do
   local id = ARGV[arg]
   local pending = call('XPENDING', inbox, group, id, id, '1', owner_name)[1]
   local entry = call('XRANGE', inbox, id, id)[1]

@@ -12,12 +12,11 @@
 -- KEYS[6] stores      STREAM  the shelving service's inbox for books to put away
 -- KEYS[7] events      STREAM  the log
 --
--- ARGV[1] token    the token in the instance's lock
--- ARGV[2] name     the instance's name, under which the entries are pending
--- ARGV[3] group    the group that reads the inbox
--- ARGV[4] log_max  about how many entries the log keeps
--- ARGV[5] bells    the prefix of the channels on which arrivals are rung
--- ARGV[6...] for each entry, by ascending entry id; at most 2,000 books a call:
+-- ARGV[1] token  the token in the instance's lock
+-- ARGV[2] name   the instance's name, under which the entries are pending
+-- ARGV[3] group  the group that reads the inbox
+-- ARGV[4] bells  the prefix of the channels on which arrivals are rung
+-- ARGV[5...] for each entry, by ascending entry id; at most 2,000 books a call:
 --         id, books            the entry id, and how many books it has
 --         books × (request, book)
 --
@@ -42,15 +41,14 @@ local events = KEYS[7]
 local token = ARGV[1]
 local name = ARGV[2]
 local group = ARGV[3]
-local log_max = ARGV[4]
-local bells = ARGV[5]
+local bells = ARGV[4]
 
 -- Read.
 local fault = fenced(instance, token)
 if fault then return fault end
 need('HDEL', fetching, '') need('PUBLISH', bells, '')
 need_done(deliveries, group)
-local ids, _, last, requested, books = read_parcels(6, 2, 2)
+local ids, _, last, requested, books = read_parcels(5, 2, 2)
 local words = gone(deliveries, group, name, ids, last)
 -- A key of the wrong type must fault before the first write.
 call('SCARD', front)
@@ -90,10 +88,10 @@ local unwanted = arrays(refused, last, books)
 
 -- Write. The log comes first: a full server refuses a script's first write, and no later one.
 for _, text in ipairs(arrays(delivered, last, books, requested, holders)) do
-  call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'delivered', 'by', name, 'orders', text)
+  call('XADD', events, '*', 'event', 'delivered', 'by', name, 'orders', text)
 end
 for n, text in ipairs(arrays(refused, last, books, requested, holders)) do
-  call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'sent_back', 'by', name, 'orders', text)
+  call('XADD', events, '*', 'event', 'sent_back', 'by', name, 'orders', text)
   call('XADD', stores, '*', 'books', unwanted[n])
 end
 if arrived > 0 then call('HDEL', fetching, unpack(pick(books, delivered))) end

@@ -9,14 +9,14 @@ import (
 
 // deliver is the call for books that stand in the inbox as 1-0, 2-0, …
 func deliver(inEntries ...[]parcel) call {
-	args := []any{secret, worker, group, logMax, bells}
+	args := []any{secret, worker, group, bells}
 	for i, parcels := range inEntries {
 		args = append(args, id(i+1), len(parcels))
 		for _, parcel := range parcels {
 			args = append(args, parcel.request, parcel.book)
 		}
 	}
-	return call{scripts.Deliver, []string{"instance", "deliveries", "loans", "fetching", "front", "stores", "events"}, args}
+	return call{scripts.Deliver, []string{"instance", "deliveries", "loans", "fetching", "front", "stores", "events"}, args, nil}
 }
 
 // A handover is a parcel as it is logged, with the user who has the book on loan.

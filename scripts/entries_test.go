@@ -19,12 +19,12 @@ type refusal struct {
 }
 
 func reject(r refusal) call {
-	keys := []string{"instance", "inbox", "rejected", "events"}
+	keys := []string{"instance", "inbox", "terms", "rejected", "events"}
 	if r.request != "" {
 		keys = append(keys, "receipts", "older", "page")
 	}
-	args := []any{secret, worker, group, logMax, setMax, "2-0", reason, r.request, r.receipt, weekMS, r.bell}
-	return call{scripts.Reject, keys, append(args, r.fields...)}
+	args := []any{secret, worker, group, setMax, "2-0", reason, r.request, r.receipt, r.bell}
+	return call{scripts.Reject, keys, append(args, r.fields...), nil}
 }
 
 // claim is the call for entries of worker2's, whose lock is the key "owner".
@@ -32,25 +32,25 @@ func claim(ids ...any) call { return claimFrom("worker2", ids...) }
 
 func claimFrom(owner string, ids ...any) call {
 	return call{
-		scripts.Claim, []string{"instance", "owner", "inbox", "rejected", "events"},
-		append([]any{secret, worker, owner, group, logMax, setMax}, ids...),
+		scripts.Claim, []string{"instance", "owner", "inbox", "terms", "rejected", "events"},
+		append([]any{secret, worker, owner, group, setMax}, ids...), nil,
 	}
 }
 
 // retire is the call for worker1, whose lock is the key "instance".
 func retire() call {
-	return call{scripts.Retire, []string{"instance", "inbox"}, []any{worker, group}}
+	return call{scripts.Retire, []string{"instance", "inbox"}, []any{worker, group}, nil}
 }
 
 // retry is the call for the entry 2-0 of those set aside, by its request id; ""
 // where it has none.
 func retry(request string) call {
-	return call{scripts.Retry, []string{"rejected", "inbox", "events", "receipts", "older"}, []any{"2-0", logMax, request}}
+	return call{scripts.Retry, []string{"rejected", "inbox", "events", "receipts", "older"}, []any{"2-0", request}, nil}
 }
 
 // shed is the call that leaves so many unread entries, and so many of the log.
 func shed(keep, logKeep int) call {
-	return call{scripts.Shed, []string{"instance", "inbox", "events"}, []any{secret, worker, group, keep, logKeep}}
+	return call{scripts.Shed, []string{"instance", "inbox", "events"}, []any{secret, worker, group, keep, logKeep}, nil}
 }
 
 // waiting is an inbox of n entries, of which the first few are pending for worker1.
@@ -61,7 +61,7 @@ func waiting(n, pending int) stream {
 }
 
 func prolong() call {
-	return call{scripts.Prolong, []string{"receipts", "older"}, []any{3600 * 1000}}
+	return call{scripts.Prolong, []string{"receipts", "older"}, []any{3600 * 1000}, nil}
 }
 
 // setAside is an entry of the inbox as it stands among the rejected.
@@ -105,7 +105,7 @@ func TestRejectingSetsAnEntryAside(t *testing.T) {
 			call:  reject(refusal{request: "r1", receipt: sorry}),
 			want:  "rejected",
 			end: without2.with(state{
-				"page": expiring{worker, weekHours}, "receipts": passing{hash{"r1": sorry}, 3 * weekHours},
+				"page": expiring{worker, weekHours}, "receipts": passing{hash{"r1": sorry}, keptHours},
 				"rejected": entries(setAside("new", "2-0", reason)),
 				"events":   entries(rejectedEvent("2-0", reason, sorry)),
 			}),
@@ -117,7 +117,7 @@ func TestRejectingSetsAnEntryAside(t *testing.T) {
 			want:  "rejected",
 			rings: []string{"bell:b1 " + sorry},
 			end: without2.with(state{
-				"receipts": passing{hash{"r0": "another", "r1": sorry}, 3 * weekHours}, "older": passing{hash{"r00": "an older one"}, 200},
+				"receipts": passing{hash{"r0": "another", "r1": sorry}, keptHours}, "older": passing{hash{"r00": "an older one"}, 200},
 				"rejected": entries(setAside("new", "2-0", reason, ".id", "r1")),
 				"events":   entries(rejectedEvent("2-0", reason, sorry)),
 			}),
@@ -128,7 +128,7 @@ func TestRejectingSetsAnEntryAside(t *testing.T) {
 			call:  reject(refusal{request: "r1", receipt: sorry}),
 			want:  "rejected",
 			end: without2.with(state{
-				"page": expiring{worker, weekHours}, "receipts": passing{hash{"r1": sorry}, 3 * weekHours}, "older": passing{hash{"r0": "another"}, 1},
+				"page": expiring{worker, weekHours}, "receipts": passing{hash{"r1": sorry}, keptHours}, "older": passing{hash{"r0": "another"}, 1},
 				"rejected": entries(setAside("new", "2-0", reason)),
 				"events":   entries(rejectedEvent("2-0", reason, sorry)),
 			}),

@@ -34,7 +34,7 @@ var record = entries(entry{"1-0", "event", "before"})
 
 // examples are by the name of their script; the further ones have a colon, and what
 // they add, after it.
-var examples = map[string]example{
+var examples = begun(map[string]example{
 	"lend": {
 		call: lend(5, by("ann", "r1", "geb", "alice", "dune").rung("b1"), by("bob", "r2", "geb")),
 		start: state{
@@ -133,6 +133,11 @@ var examples = map[string]example{
 		start: state{"inbox": waiting(2, 1), "events": entries(entry{"1-0", "event", "before"}, entry{"2-0", "event", "before"})},
 		emits: -1,
 	},
+	"terms": {
+		call:  setTerms(version, "loans_max", "6"),
+		start: state{"noted": hash{"loans_max": "5", "since_ms": "1"}, "events": record},
+		emits: 1,
+	},
 
 	"lend: a book of her own, and an entry stays pending": {
 		call: lend(5, by("ann", "r1", "geb", "emma").rung("b1")),
@@ -221,6 +226,17 @@ var examples = map[string]example{
 		call:  prolong(),
 		start: state{"older": passing{hash{"r9": "an older one"}, 1}},
 	},
+})
+
+// begun are examples of libraries that have the terms of their calls from the beginning.
+func begun(examples map[string]example) map[string]example {
+	for name, example := range examples {
+		if example.terms != nil {
+			example.start, example.terms = example.start.with(state{"terms": example.terms}), nil
+			examples[name] = example
+		}
+	}
+	return examples
 }
 
 // scriptOf is the name of an example's script.
@@ -241,7 +257,7 @@ func (c call) with(old, new any) call {
 }
 
 // unfenced are the scripts that need no lock of their caller.
-var unfenced = map[string]bool{"retire": true, "retry": true, "prolong": true}
+var unfenced = map[string]bool{"retire": true, "retry": true, "prolong": true, "terms": true}
 
 // TestEveryScriptHasAnExampleThatFitsItsHeader holds the examples, and by them the
 // keys that all tests use, against what the headers say of keys and their types.

@@ -13,11 +13,10 @@
 -- KEYS[6] events      STREAM  the log
 -- KEYS[7...] for each book: what is out of its bay of the shelves (HASH book -> "")
 --
--- ARGV[1] token    the token in the instance's lock
--- ARGV[2] name     the instance's name, under which the entries are pending
--- ARGV[3] group    the group that reads the inbox
--- ARGV[4] log_max  about how many entries the log keeps
--- ARGV[5...] for each entry, by ascending entry id; at most 2,000 books a call:
+-- ARGV[1] token  the token in the instance's lock
+-- ARGV[2] name   the instance's name, under which the entries are pending
+-- ARGV[3] group  the group that reads the inbox
+-- ARGV[4...] for each entry, by ascending entry id; at most 2,000 books a call:
 --         id, books            the entry id, and how many books it has
 --         orders               its orders as they are passed on (JSON)
 --         books × (request, book)
@@ -41,14 +40,13 @@ local events = KEYS[6]
 local token = ARGV[1]
 local name = ARGV[2]
 local group = ARGV[3]
-local log_max = ARGV[4]
 
 -- Read.
 local fault = fenced(instance, token) or miscounted(away)
 if fault then return fault end
 need('XADD', deliveries, '*', '', '') need('INCRBY', away, '0')
 need_done(fetches, group)
-local ids, texts, last, requested, books = read_parcels(5, 3, 2)
+local ids, texts, last, requested, books = read_parcels(4, 3, 2)
 local words = gone(fetches, group, name, ids, last)
 local bays = { unpack(KEYS, 7) }
 for i = 1, #bays do need('HSET', bays[i], '', '') end
@@ -80,11 +78,11 @@ if #apart > 0 then need('XADD', fetches, '*', '', '') end
 
 -- Write. The log comes first: a full server refuses a script's first write, and no later one.
 for _, orders in ipairs(arrays(left, last, books, requested, nil, texts)) do
-  call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'fetched', 'by', name, 'orders', orders)
+  call('XADD', events, '*', 'event', 'fetched', 'by', name, 'orders', orders)
   call('XADD', deliveries, '*', 'orders', orders)
 end
 for _, orders in ipairs(arrays(late, last, books, requested)) do
-  call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'awaited', 'by', name, 'orders', orders)
+  call('XADD', events, '*', 'event', 'awaited', 'by', name, 'orders', orders)
 end
 for _, i in ipairs(left) do call('HSET', bays[i], books[i], '') end
 if #left > 0 then call('INCRBY', away, #left) end

@@ -10,7 +10,6 @@ import (
 	"math/rand/v2"
 	"regexp"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -134,8 +133,8 @@ var numbers = regexp.MustCompile(`\d{13,17}(-\d+)?`)
 // plain has words in place of times and ids.
 func (s *side) plain(during span, text string) string {
 	return numbers.ReplaceAllStringFunc(text, func(found string) string {
-		if len(found) == 17 && strings.HasSuffix(found, fmt.Sprintf("%04d", loanDays)) {
-			return during.plain(found[:13]) + " for days"
+		if found == stamp {
+			return "DUE for days"
 		}
 		return during.plain(found)
 	})
@@ -474,11 +473,11 @@ func (h *history) claim() (string, step) {
 		if len(pending) == 0 {
 			return nil, nil
 		}
-		args := []any{tokens[by], workers[by], workers[from], group, logMax, setMax}
+		args := []any{tokens[by], workers[by], workers[from], group, setMax}
 		for _, id := range pending {
 			args = append(args, id)
 		}
-		reply, err := s.do(t, call{claim().script, []string{locks[by], locks[from], inbox, "rejected", "events"}, args})
+		reply, err := s.do(t, call{claim().script, []string{locks[by], locks[from], inbox, "terms", "rejected", "events"}, args, nil})
 		if err != nil {
 			return nil, err
 		}

@@ -7,28 +7,32 @@
 --
 -- KEYS[1]  instance  STRING  the lock of the instance that calls
 -- KEYS[2]  requests  STREAM  the inbox the entries were read from
--- KEYS[3]  loans     HASH    book -> user
--- KEYS[4]  fetching  HASH    book -> "request bell", for books on their way from the shelves
--- KEYS[5]  front     SET     the books in front storage
--- KEYS[6]  receipts  HASH    request -> receipt, this page
--- KEYS[7]  older     HASH    request -> receipt, the page before
--- KEYS[8]  page      STRING  exists until this page is full
--- KEYS[9]  fetches   STREAM  the shelving service's inbox for orders
--- KEYS[10] events    STREAM  the log
--- KEYS[11...] for each entry: its user's card (HASH book -> due_ms and, in its last four digits, loan_days)
+-- KEYS[3]  terms     HASH    the terms the library lends by
+-- KEYS[4]  loans     HASH    book -> user
+-- KEYS[5]  fetching  HASH    book -> "request bell", for books on their way from the shelves
+-- KEYS[6]  front     SET     the books in front storage
+-- KEYS[7]  receipts  HASH    request -> receipt, this page
+-- KEYS[8]  older     HASH    request -> receipt, the page before
+-- KEYS[9]  page      STRING  exists until this page is full
+-- KEYS[10] fetches   STREAM  the shelving service's inbox for orders
+-- KEYS[11] events    STREAM  the log
+-- KEYS[12...] for each entry: its user's card (HASH book -> due_ms and, in its last four digits, for how many days)
 --
--- ARGV[1] token       the token in the instance's lock
--- ARGV[2] name        the instance's name
--- ARGV[3] group       the group that reads the inbox
--- ARGV[4] loans_max   how many books a user may hold
--- ARGV[5] loan_days   how long a loan lasts
--- ARGV[6] receipt_ms  how long a receipt is kept at least
--- ARGV[7] log_max     about how many entries the log keeps
--- ARGV[8] bells       the prefix of the channels on which receipts are rung
--- ARGV[9] entries     how many entries there are
--- ARGV[10] counts      how many books each has, one byte for each entry
--- ARGV[11] asking      how many of their clients wait for an answer
--- ARGV[12...] in columns, one kind after the other:
+-- ARGV[1]  token       the token in the instance's lock
+-- ARGV[2]  name        the instance's name
+-- ARGV[3]  group       the group that reads the inbox
+-- ARGV[4]  version     the terms by which the instance reckoned
+-- ARGV[5]  loans_max   how many books a user may hold
+-- ARGV[6]  from_ms     when the library's day began
+-- ARGV[7]  until_ms    when it ends
+-- ARGV[8]  stamp       what goes on the card of who is lent a book on that day
+-- ARGV[9]  receipt_ms  how long a receipt is kept at least
+-- ARGV[10] log_max     about how many entries the log keeps
+-- ARGV[11] bells       the prefix of the channels on which receipts are rung
+-- ARGV[12] entries     how many entries there are
+-- ARGV[13] counts      how many books each has, one byte for each entry
+-- ARGV[14] asking      how many of their clients wait for an answer
+-- ARGV[15...] in columns, one kind after the other:
 --         asking × (n, bell)   the place of an entry whose client waits, and its bell
 --         entries × id         the entry ids
 --         entries × request    the request ids
@@ -41,44 +45,49 @@
 --         otherwise the outcome and what became of each book, as in "partial front unavailable"
 -- Emits   one "decided" for at most 16 decided entries
 -- Faults  FENCED  the instance no longer holds its name; nothing was written
+--         TERMS   the library's terms have changed, or its day is over; nothing was written
 --         NOPERM  the Redis user may not run one of the script's commands; nothing was written
 local instance = KEYS[1]
 local requests = KEYS[2]
-local loans = KEYS[3]
-local fetching = KEYS[4]
-local front = KEYS[5]
-local receipts = KEYS[6]
-local older = KEYS[7]
-local page = KEYS[8]
-local fetches = KEYS[9]
-local events = KEYS[10]
+local terms = KEYS[3]
+local loans = KEYS[4]
+local fetching = KEYS[5]
+local front = KEYS[6]
+local receipts = KEYS[7]
+local older = KEYS[8]
+local page = KEYS[9]
+local fetches = KEYS[10]
+local events = KEYS[11]
 local token = ARGV[1]
 local name = ARGV[2]
 local group = ARGV[3]
-local loans_max = tonumber(ARGV[4])
-local loan_days = tonumber(ARGV[5])
-local receipt_ms = tonumber(ARGV[6])
-local log_max = ARGV[7]
-local bells = ARGV[8]
-local entries = tonumber(ARGV[9])
-local counts = ARGV[10]
-local asking = tonumber(ARGV[11])
+local version = ARGV[4]
+local loans_max = tonumber(ARGV[5])
+local from_ms = tonumber(ARGV[6])
+local until_ms = tonumber(ARGV[7])
+local stamp = ARGV[8]
+local receipt_ms = tonumber(ARGV[9])
+local log_max = ARGV[10]
+local bells = ARGV[11]
+local entries = tonumber(ARGV[12])
+local counts = ARGV[13]
+local asking = tonumber(ARGV[14])
 
 -- Read. One command fetches a fact for the whole batch: half of what a script costs is
 -- the crossing into each command.
-local fault = fenced(instance, token)
+local fault = fenced(instance, token) or outdated(terms, version)
 if fault then return fault end
-local ids, requested, users, slips, books, rung = read_orders(12, entries, asking)
+local time = call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+if now_ms < from_ms or now_ms >= until_ms then return redis.error_reply("TERMS the library's day is over") end
+local ids, requested, users, slips, books, rung = read_orders(15, entries, asking)
 local standing, pages = find_receipts(requests, group, receipts, older, page, requested, slips)
 need('HSET', loans, '', '') need('SREM', front, '') need('PUBLISH', bells, '')
 need_done(requests, group)
-local cards = { unpack(KEYS, 11) }
+local cards = { unpack(KEYS, 12) }
 for n = 1, entries do need('HSET', cards[n], '', '') end
 local holders = call('HMGET', loans, unpack(books))
 local in_front = call('SMISMEMBER', front, unpack(books))
-local time = call('TIME')
-local due_ms = string.format('%d', time[1] * 1000 + math.floor(time[2] / 1000) + loan_days * 86400000)
-local stamp = due_ms .. string.format('%04d', loan_days)
 
 -- Decide. lent_to, held and answers have what would be read again after each order, so
 -- that each is decided as if it had come alone.
@@ -126,7 +135,7 @@ for n = 1, entries do
     grants[n] = grant and free or 0
     held[card] = has + grants[n]
     replies[n] = reply
-    endings[reply] = endings[reply] or ending(reply, due_ms) -- few differ
+    endings[reply] = endings[reply] or ending(reply, string.sub(stamp, 1, -5)) -- few differ
     answered = answered + 1
     answers[request], decided[answered], entered[answered] = slips[n] .. endings[reply], request, ids[n]
   end

@@ -16,10 +16,10 @@ import (
 // lend is the call for requests that stand in the inbox as 1-0, 2-0, …
 func lend(loansMax int, orders ...order) call {
 	keys, args := place("request",
-		[]string{"instance", "requests", "loans", "fetching", "front", "receipts", "older", "page", "fetches", "events"},
-		[]any{secret, worker, group, loansMax, loanDays, weekMS, logMax, bells},
+		[]string{"instance", "requests", "terms", "loans", "fetching", "front", "receipts", "older", "page", "fetches", "events"},
+		[]any{secret, worker, group, version, loansMax, 0, dayEndsMS, stamp, weekMS, logMax, bells},
 		orders)
-	return call{scripts.Lend, keys, args}
+	return call{scripts.Lend, keys, args, agreed}
 }
 
 func TestLendingDecidesEachRequestAsIfItCameAlone(t *testing.T) {
@@ -257,7 +257,6 @@ func TestLendingDecidesEachRequestAsIfItCameAlone(t *testing.T) {
 // TestReceiptsAreKeptByPages has both scripts that write receipts find the page not
 // full, or full.
 func TestReceiptsAreKeptByPages(t *testing.T) {
-	const threeWeeks = 3 * weekHours
 	begun := expiring{worker, weekHours}
 	one, two := by("ann", "r1", "geb"), by("bob", "r2", "dune")
 	// Nothing is free, and nothing comes back: only receipts are written.
@@ -275,35 +274,35 @@ func TestReceiptsAreKeptByPages(t *testing.T) {
 				start:  state{"page": nil},
 				orders: []order{one},
 				want:   []string{script.word},
-				end:    state{"page": begun, "receipts": passing{nil, threeWeeks}},
+				end:    state{"page": begun, "receipts": passing{nil, keptHours}},
 			},
 			{
 				name:   "a page that is not full takes more receipts, and lasts three times as long as they must",
 				start:  state{"receipts": passing{hash{"r0": "a receipt"}, 300}, "older": passing{hash{"r00": "an older one"}, 200}},
 				orders: []order{one, two},
 				want:   []string{script.word, script.word},
-				end:    state{"receipts": passing{hash{"r0": "a receipt"}, threeWeeks}, "older": passing{hash{"r00": "an older one"}, 200}},
+				end:    state{"receipts": passing{hash{"r0": "a receipt"}, keptHours}, "older": passing{hash{"r00": "an older one"}, 200}},
 			},
 			{
 				name:   "a full page becomes the older one, the one before is forgotten, and another begins",
 				start:  state{"page": nil, "receipts": passing{hash{"r0": "a receipt"}, 300}, "older": passing{hash{"r00": "an older one"}, 200}},
 				orders: []order{one, two},
 				want:   []string{script.word, script.word},
-				end:    state{"page": begun, "receipts": passing{nil, threeWeeks}, "older": passing{hash{"r0": "a receipt"}, 300}},
+				end:    state{"page": begun, "receipts": passing{nil, keptHours}, "older": passing{hash{"r0": "a receipt"}, 300}},
 			},
 			{
 				name:   "a full page becomes the older one where there was none before",
 				start:  state{"page": nil, "receipts": passing{hash{"r0": "a receipt"}, 300}},
 				orders: []order{one},
 				want:   []string{script.word},
-				end:    state{"page": begun, "receipts": passing{nil, threeWeeks}, "older": passing{hash{"r0": "a receipt"}, 300}},
+				end:    state{"page": begun, "receipts": passing{nil, keptHours}, "older": passing{hash{"r0": "a receipt"}, 300}},
 			},
 			{
 				name:   "where the full page is gone already, the one before it is forgotten all the same",
 				start:  state{"page": nil, "older": passing{hash{"r00": "an older one"}, 200}},
 				orders: []order{one},
 				want:   []string{script.word},
-				end:    state{"page": begun, "receipts": passing{nil, threeWeeks}},
+				end:    state{"page": begun, "receipts": passing{nil, keptHours}},
 			},
 			{
 				name:   "a repeat turns no page",
@@ -319,7 +318,7 @@ func TestReceiptsAreKeptByPages(t *testing.T) {
 				orders: []order{one.rung("b1"), two.rung("b2"), by("cy", "r3", "geb"), by("cy", "r3", "dune").rung("b3")},
 				want:   []string{"repeat", "repeat", script.word, "repeat"},
 				rings:  []string{"bell:b1 one", "bell:b2 two", "bell:b3 " + receipt(actions[script.inbox], by("cy", "r3", "geb"), script.word)},
-				end:    state{"page": begun, "receipts": passing{nil, threeWeeks}, "older": passing{hash{"r1": "one"}, 300}},
+				end:    state{"page": begun, "receipts": passing{nil, keptHours}, "older": passing{hash{"r1": "one"}, 300}},
 			},
 		}
 		t.Run(script.inbox, func(t *testing.T) {
@@ -350,7 +349,7 @@ func TestARequestIsARepeatAsLongAsItsPageAndTheNext(t *testing.T) {
 		}
 		ends := func() {
 			got = append(got, "the page is full")
-			if left := must(b.rdb.PTTL(t.Context(), "page").Result())(t).Milliseconds(); left < weekMS-60_000 || left > weekMS {
+			if left := must(b.rdb.PTTL(t.Context(), "page").Result())(t).Milliseconds(); left < weekMS-60_000 || left > weekMS/100*101 {
 				t.Errorf("the page is full in %d ms, want %d", left, weekMS)
 			}
 			b.put(t, "page", nil)
@@ -389,17 +388,12 @@ func TestAPageLastsAsLongAsTheScriptsAreTold(t *testing.T) {
 			"returns":  takeBack(5, by("ann", "r1", "geb")),
 		} {
 			b.start(t, state{"page": nil, inbox: given(1)})
-			for i, arg := range call.args {
-				if arg == weekMS {
-					call.args[i] = 7_200_000
-				}
-			}
-			must(b.do(t, call))(t)
+			must(b.do(t, call.with(weekMS, 7_200_000)))(t)
 			got := []float64{
 				must(b.rdb.PTTL(t.Context(), "page").Result())(t).Hours(),
 				must(b.rdb.PTTL(t.Context(), "receipts").Result())(t).Hours(),
 			}
-			if diff := cmp.Diff([]float64{2, 6}, []float64{math.Ceil(got[0]), math.Ceil(got[1])}); diff != "" {
+			if diff := cmp.Diff([]float64{2, 7}, []float64{math.Ceil(got[0]), math.Ceil(got[1])}); diff != "" {
 				t.Errorf("%s: hours that the page and its receipts last (-want +got):\n%s", inbox, diff)
 			}
 		}
@@ -497,32 +491,16 @@ func TestNamesShareEntriesAsTheyAre(t *testing.T) {
 	})
 }
 
-func TestALoanIsDueItsDaysAfterTheServersClock(t *testing.T) {
+func TestALoanIsDueWhenTheInstanceSays(t *testing.T) {
 	onBoth(t, func(t *testing.T, b *bench) {
-		for _, days := range []int{1, 28, 365, 9999} {
+		for _, days := range []string{"0001", "0028", "3650"} {
 			b.start(t, state{"requests": given(1)})
-			call := lend(5, by("ann", "r1", "geb"))
-			call.args[4] = days
-			from := b.now(t)
-			must(b.do(t, call))(t)
-			to := b.now(t)
-			card := must(b.rdb.HGet(t.Context(), "card:ann", "geb").Result())(t)
-			ms, ok := strings.CutSuffix(card, fmt.Sprintf("%04d", days))
-			if !ok {
-				t.Errorf("the card says %q, want %d days at the end, in four digits", card, days)
+			must(b.do(t, lend(5, by("ann", "r1", "geb")).with(stamp, "1795836489247"+days)))(t)
+			if card := must(b.rdb.HGet(t.Context(), "card:ann", "geb").Result())(t); card != "1795836489247"+days {
+				t.Errorf("the card says %q, want the time and %s", card, days)
 			}
-			due := must(strconv.ParseInt(ms, 10, 64))(t)
-			if began := due - int64(days)*24*3600*1000; began < from || began > to {
-				t.Errorf("a loan of %d days began at %d, want from %d to %d", days, began, from, to)
-			}
-			var read struct {
-				DueMS int64 `json:"due_ms"`
-			}
-			if err := json.Unmarshal([]byte(must(b.rdb.HGet(t.Context(), "receipts", "r1").Result())(t)), &read); err != nil {
-				t.Fatal(err)
-			}
-			if read.DueMS != due {
-				t.Errorf("the receipt says it is due at %d, the card at %d", read.DueMS, due)
+			if text := must(b.rdb.HGet(t.Context(), "receipts", "r1").Result())(t); !strings.HasSuffix(text, `,"due_ms":1795836489247}`) {
+				t.Errorf("the receipt says %s, want it to be due at 1795836489247", text)
 			}
 		}
 	})

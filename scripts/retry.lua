@@ -11,8 +11,7 @@
 -- KEYS[5] older     HASH    request -> receipt, the page before; absent likewise
 --
 -- ARGV[1] id       the id of the entry that was set aside
--- ARGV[2] log_max  about how many entries the log keeps
--- ARGV[3] request  the entry's request id; "" where it has none
+-- ARGV[2] request  the entry's request id; "" where it has none
 --
 -- Returns "unknown"   no such entry is set aside: nothing was done
 --         "not_kept"  the entry's fields were too large to keep, or trimmed away: nothing was done
@@ -25,8 +24,7 @@ local events = KEYS[3]
 local receipts = KEYS[4]
 local older = KEYS[5]
 local id = ARGV[1]
-local log_max = ARGV[2]
-local request = ARGV[3]
+local request = ARGV[2]
 
 -- Read.
 need('XADD', events, '*', '', '') need('XDEL', rejected, '0-0')
@@ -47,7 +45,7 @@ local standing = find_receipt(receipts, older, request)
 
 -- Write.
 local new = call('XADD', inbox, '*', unpack(fields))
-call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'retried', 'stream', inbox, 'entry', new, 'rejected', id)
+call('XADD', events, '*', 'event', 'retried', 'stream', inbox, 'entry', new, 'rejected', id)
 if standing and string.find(standing, '"outcome":"rejected"', 1, true) then
   call('HDEL', receipts, request)
   call('HDEL', older, request)

@@ -7,32 +7,34 @@
 --
 -- KEYS[1]  instance  STRING  the lock of the instance that calls
 -- KEYS[2]  returns   STREAM  the inbox the entries were read from
--- KEYS[3]  loans     HASH    book -> user
--- KEYS[4]  fetching  HASH    book -> "request bell", for books on their way from the shelves
--- KEYS[5]  front     SET     the books in front storage
--- KEYS[6]  demand    HASH    book -> the demand for it, see demand.lua
--- KEYS[7]  faded     HASH    the same, of books that were counted longer ago
--- KEYS[8]  clock     STRING  the time by which demand ages, see demand.lua
--- KEYS[9]  receipts  HASH    request -> receipt, this page
--- KEYS[10] older     HASH    request -> receipt, the page before
--- KEYS[11] page      STRING  exists until this page is full
--- KEYS[12] stores    STREAM  the shelving service's inbox for books to put away
--- KEYS[13] events    STREAM  the log
--- KEYS[14...] for each entry: its user's card (HASH book -> due_ms and, in its last four digits, loan_days)
+-- KEYS[3]  terms     HASH    the terms the library lends by
+-- KEYS[4]  loans     HASH    book -> user
+-- KEYS[5]  fetching  HASH    book -> "request bell", for books on their way from the shelves
+-- KEYS[6]  front     SET     the books in front storage
+-- KEYS[7]  demand    HASH    book -> the demand for it, see demand.lua
+-- KEYS[8]  faded     HASH    the same, of books that were counted longer ago
+-- KEYS[9]  clock     STRING  the time by which demand ages, see demand.lua
+-- KEYS[10] receipts  HASH    request -> receipt, this page
+-- KEYS[11] older     HASH    request -> receipt, the page before
+-- KEYS[12] page      STRING  exists until this page is full
+-- KEYS[13] stores    STREAM  the shelving service's inbox for books to put away
+-- KEYS[14] events    STREAM  the log
+-- KEYS[15...] for each entry: its user's card (HASH book -> due_ms and, in its last four digits, for how many days)
 --
--- ARGV[1] token        the token in the instance's lock
--- ARGV[2] name         the instance's name
--- ARGV[3] group        the group that reads the inbox
--- ARGV[4] front_max    how many books front storage has room for
--- ARGV[5] demand_half  after how many loans a loan counts half
--- ARGV[6] demand_max   for how many books demand is noted before older notes fade
--- ARGV[7] receipt_ms   how long a receipt is kept at least
--- ARGV[8] log_max      about how many entries the log keeps
--- ARGV[9] bells        the prefix of the channels on which receipts are rung
--- ARGV[10] entries      how many entries there are
--- ARGV[11] counts      how many books each has, one byte for each entry
--- ARGV[12] asking      how many of their clients wait for an answer
--- ARGV[13...] in columns, one kind after the other:
+-- ARGV[1]  token        the token in the instance's lock
+-- ARGV[2]  name         the instance's name
+-- ARGV[3]  group        the group that reads the inbox
+-- ARGV[4]  version      the terms by which the instance reckoned
+-- ARGV[5]  front_max    how many books front storage has room for
+-- ARGV[6]  demand_half  after how many loans a loan counts half
+-- ARGV[7]  demand_max   for how many books demand is noted before older notes fade
+-- ARGV[8]  receipt_ms   how long a receipt is kept at least
+-- ARGV[9]  log_max      about how many entries the log keeps
+-- ARGV[10] bells        the prefix of the channels on which receipts are rung
+-- ARGV[11] entries      how many entries there are
+-- ARGV[12] counts       how many books each has, one byte for each entry
+-- ARGV[13] asking       how many of their clients wait for an answer
+-- ARGV[14...] in columns, one kind after the other:
 --         asking × (n, bell)   the place of an entry whose client waits, and its bell
 --         entries × id         the entry ids
 --         entries × request    the request ids
@@ -46,46 +48,47 @@
 -- Emits   one "decided" for at most 16 decided entries, one "shelved" for at most 16 books
 --         that go to the shelves
 -- Faults  FENCED  the instance no longer holds its name; nothing was written
+--         TERMS   the library's terms have changed; nothing was written
 --         NOPERM  the Redis user may not run one of the script's commands; nothing was written
 local instance = KEYS[1]
 local returns = KEYS[2]
-local loans = KEYS[3]
-local fetching = KEYS[4]
-local front = KEYS[5]
-local demand = KEYS[6]
-local faded = KEYS[7]
-local clock = KEYS[8]
-local receipts = KEYS[9]
-local older = KEYS[10]
-local page = KEYS[11]
-local stores = KEYS[12]
-local events = KEYS[13]
+local terms = KEYS[3]
+local loans = KEYS[4]
+local fetching = KEYS[5]
+local front = KEYS[6]
+local demand = KEYS[7]
+local faded = KEYS[8]
+local clock = KEYS[9]
+local receipts = KEYS[10]
+local older = KEYS[11]
+local page = KEYS[12]
+local stores = KEYS[13]
+local events = KEYS[14]
 local token = ARGV[1]
 local name = ARGV[2]
 local group = ARGV[3]
-local front_max = tonumber(ARGV[4])
-local demand_half = tonumber(ARGV[5])
-local demand_max = tonumber(ARGV[6])
-local receipt_ms = tonumber(ARGV[7])
-local log_max = ARGV[8]
-local bells = ARGV[9]
-local entries = tonumber(ARGV[10])
-local counts = ARGV[11]
-local asking = tonumber(ARGV[12])
+local version = ARGV[4]
+local front_max = tonumber(ARGV[5])
+local demand_half = tonumber(ARGV[6])
+local demand_max = tonumber(ARGV[7])
+local receipt_ms = tonumber(ARGV[8])
+local log_max = ARGV[9]
+local bells = ARGV[10]
+local entries = tonumber(ARGV[11])
+local counts = ARGV[12]
+local asking = tonumber(ARGV[13])
 
 -- Read.
-local fault = fenced(instance, token)
+local fault = fenced(instance, token) or outdated(terms, version)
 if fault then return fault end
-local ids, requested, users, slips, books, rung = read_orders(13, entries, asking)
+local ids, requested, users, slips, books, rung = read_orders(14, entries, asking)
 local standing, pages = find_receipts(returns, group, receipts, older, page, requested, slips)
 need('HDEL', loans, '') need('SADD', front, '') need('PUBLISH', bells, '')
 need('HSET', demand, '', '') need('SET', clock, '')
 need_done(returns, group)
-local cards = { unpack(KEYS, 14) }
-for n = 1, entries do
-  need('HDEL', cards[n], '')
-  call('HLEN', cards[n]) -- a key of the wrong type must fault before the first write
-end
+local cards = { unpack(KEYS, 15) }
+-- A key of the wrong type must fault before the first write.
+for n = 1, entries do need('HDEL', cards[n], '') call('HLEN', cards[n]) end
 local holders = call('HMGET', loans, unpack(books))
 local on_their_way = call('HMGET', fetching, unpack(books))
 local in_front = call('SCARD', front)

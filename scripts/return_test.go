@@ -25,11 +25,11 @@ func takeBack(frontMax int, orders ...order) call { return takeBackAging(1, fron
 func takeBackAging(demandHalf, frontMax int, orders ...order) call {
 	keys, args := place("return",
 		[]string{
-			"instance", "returns", "loans", "fetching", "front", "demand", "faded", "clock", "receipts", "older", "page", "stores", "events",
+			"instance", "returns", "terms", "loans", "fetching", "front", "demand", "faded", "clock", "receipts", "older", "page", "stores", "events",
 		},
-		[]any{secret, worker, group, frontMax, demandHalf, demandMax, weekMS, logMax, bells},
+		[]any{secret, worker, group, version, frontMax, demandHalf, demandMax, weekMS, logMax, bells},
 		orders)
-	return call{scripts.Return, keys, args}
+	return call{scripts.Return, keys, args, agreed}
 }
 
 // shelved is the event of books that went from front storage to the shelves.

@@ -38,6 +38,7 @@ var (
 	Retry   = load("retry")
 	Prolong = load("prolong")
 	Shed    = load("shed")
+	Terms   = load("terms")
 )
 
 // Regardless is the first line under which Redis runs a script though its memory is full.

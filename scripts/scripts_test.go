@@ -28,12 +28,15 @@ const (
 	demandMax = 100_000
 	group     = "group"
 	bells     = "bell:"
-	loanDays  = 28
-	loanMS    = loanDays * 24 * 3600 * 1000
+	version   = "7-7"
+	dueMS     = 4102444799999 // when loans end that are made on the library's day
+	stamp     = "41024447999990028"
+	dayEndsMS = 1 << 52
 	logMax    = 100
 	setMax    = 100 // about how many entries are kept set aside
 	weekHours = 168 // hours that the scripts are told to keep a receipt at least
 	weekMS    = weekHours * 3600 * 1000
+	keptHours = 510 // hours that a page of receipts lives if nobody decides any more, rounded up
 )
 
 // lock is the lock by which worker1 holds its name.
@@ -42,6 +45,16 @@ var lock = expiring{secret + ` {"host":"desk"}`, 1}
 // standing is a page of receipts that is not full yet. It differs from one that
 // was begun by the call, so it shows whether the page was turned.
 var standing = expiring{"worker9", 100}
+
+// agreed are the terms by which the library lends, unless a call has others.
+var agreed = hash{"version": version, "loans_max": "5", "front_max": "20", "receipt_ms": fmt.Sprint(weekMS), "log_max": fmt.Sprint(logMax)}
+
+// but is agreed but for one term.
+func (h hash) but(term string, value any) hash {
+	other := maps.Clone(h)
+	other[term] = fmt.Sprint(value)
+	return other
+}
 
 // A state is all that a database holds. A value is a string, a float64 for the
 // clock, or one of the types below; nil stands for no key.
@@ -84,15 +97,16 @@ type (
 	entry []string
 )
 
-// A call is one run of a script.
+// A call is one run of a script. If it has terms, the library has these from then on.
 type call struct {
 	script *redis.Script
 	keys   []string
 	args   []any
+	terms  hash
 }
 
 // A test is a call, and what must be true after it. In texts "NOW" stands for the
-// time of the call, "DUE" for when a loan ends that is made then, "new" for the id
+// time of the call, "DUE" for when a loan ends that is made on that day, "new" for the id
 // of an entry appended then.
 type test struct {
 	name  string
@@ -168,6 +182,9 @@ func (b *bench) check(t *testing.T, test test) {
 		t.Errorf("rings (-want +got):\n%s", diff)
 	}
 	got, want := b.state(t, during), test.end.full()
+	if test.call.terms != nil {
+		want["terms"] = test.call.terms
+	}
 	if test.anyOrder {
 		got, want = got.sorted("stores", "events"), want.sorted("stores", "events")
 	}
@@ -176,6 +193,9 @@ func (b *bench) check(t *testing.T, test test) {
 
 func (b *bench) do(t *testing.T, c call) (any, error) {
 	t.Helper()
+	if c.terms != nil {
+		b.put(t, "terms", c.terms)
+	}
 	return c.script.Run(t.Context(), b.rdb, c.keys, c.args...).Result()
 }
 
@@ -202,10 +222,10 @@ func (s state) sorted(keys ...string) state {
 	return sorted
 }
 
-// full is the state with worker1's lock and a page of receipts that is not full,
+// full is the state with worker1's lock, terms, and a page of receipts that is not full,
 // unless it says something else of those, and without the keys that are not there.
 func (s state) full() state {
-	full := state{"instance": lock, "page": standing}
+	full := state{"instance": lock, "page": standing, "terms": agreed}
 	maps.Copy(full, s)
 	maps.DeleteFunc(full, func(_ string, value any) bool { return value == nil })
 	return full
@@ -462,7 +482,7 @@ func (s span) plain(text string) string {
 			return "new"
 		case !isID && s.from <= at && at <= s.to:
 			return "NOW"
-		case !isID && s.from <= at-loanMS && at-loanMS <= s.to:
+		case !isID && at == dueMS:
 			return "DUE"
 		}
 		return found
@@ -622,7 +642,7 @@ func (d decision) test(inbox string, c call) test {
 		test.end["receipts"] = kept
 	}
 	if len(decided) > 0 {
-		test.end["receipts"] = passing{kept, 3 * weekHours}
+		test.end["receipts"] = passing{kept, keptHours}
 	}
 	logged := decidedEvents(decided, entered)
 	if more, ok := d.end["events"].(stream); ok {

@@ -26,7 +26,7 @@ func out(books ...string) state {
 // fetch is the call for orders that stand in the inbox as 1-0, 2-0, …
 func fetch(inEntries ...[]parcel) call {
 	keys := []string{"instance", "fetches", "away", "awaited", "deliveries", "events"}
-	args := []any{secret, worker, group, logMax}
+	args := []any{secret, worker, group}
 	for i, parcels := range inEntries {
 		args = append(args, id(i+1), len(parcels), ordersOf(parcels...))
 		for _, parcel := range parcels {
@@ -34,13 +34,13 @@ func fetch(inEntries ...[]parcel) call {
 			keys = append(keys, bay(parcel.book))
 		}
 	}
-	return call{scripts.Fetch, keys, args}
+	return call{scripts.Fetch, keys, args, nil}
 }
 
 // store is the call for books that stand in the inbox as 1-0, 2-0, …
 func store(inEntries ...[]string) call {
 	keys := []string{"instance", "stores", "away", "awaited", "deliveries", "events"}
-	args := []any{secret, worker, group, logMax}
+	args := []any{secret, worker, group}
 	for i, books := range inEntries {
 		args = append(args, id(i+1), len(books), list(books...))
 		for _, book := range books {
@@ -48,7 +48,7 @@ func store(inEntries ...[]string) call {
 			keys = append(keys, bay(book))
 		}
 	}
-	return call{scripts.Store, keys, args}
+	return call{scripts.Store, keys, args, nil}
 }
 
 // pendingForAnother is an inbox of n entries, all pending for another instance.

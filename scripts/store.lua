@@ -10,11 +10,10 @@
 -- KEYS[6] events      STREAM  the log
 -- KEYS[7...] for each book: what is out of its bay of the shelves (HASH book -> "")
 --
--- ARGV[1] token    the token in the instance's lock
--- ARGV[2] name     the instance's name, under which the entries are pending
--- ARGV[3] group    the group that reads the inbox
--- ARGV[4] log_max  about how many entries the log keeps
--- ARGV[5...] for each entry, by ascending entry id; at most 2,000 books a call:
+-- ARGV[1] token  the token in the instance's lock
+-- ARGV[2] name   the instance's name, under which the entries are pending
+-- ARGV[3] group  the group that reads the inbox
+-- ARGV[4...] for each entry, by ascending entry id; at most 2,000 books a call:
 --         id, books            the entry id, and how many books it has
 --         list                 its books as they are logged (JSON)
 --         books × book
@@ -38,14 +37,13 @@ local events = KEYS[6]
 local token = ARGV[1]
 local name = ARGV[2]
 local group = ARGV[3]
-local log_max = ARGV[4]
 
 -- Read.
 local fault = fenced(instance, token) or miscounted(away)
 if fault then return fault end
 need('DECRBY', away, '0')
 need_done(stores, group)
-local ids, texts, last, _, books = read_parcels(5, 3, 1)
+local ids, texts, last, _, books = read_parcels(4, 3, 1)
 local words = gone(stores, group, name, ids, last)
 local bays = { unpack(KEYS, 7) }
 for i = 1, #bays do need('HDEL', bays[i], '') end
@@ -75,11 +73,11 @@ if #apart > 0 then need('XADD', stores, '*', '', '') end
 
 -- Write. The log comes first: a full server refuses a script's first write, and no later one.
 for _, orders in ipairs(arrays(handed, last, books, waits)) do
-  call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'handed_on', 'by', name, 'orders', orders)
+  call('XADD', events, '*', 'event', 'handed_on', 'by', name, 'orders', orders)
   call('XADD', deliveries, '*', 'orders', orders)
 end
 for _, text in ipairs(arrays(back, last, books, nil, nil, texts)) do
-  call('XADD', events, 'MAXLEN', '~', log_max, '*', 'event', 'stored', 'by', name, 'books', text)
+  call('XADD', events, '*', 'event', 'stored', 'by', name, 'books', text)
 end
 if #handed > 0 then call('HDEL', awaited, unpack(pick(books, handed))) end
 for _, i in ipairs(back) do call('HDEL', bays[i], books[i]) end

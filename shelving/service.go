@@ -102,7 +102,7 @@ func (s *Service) apply(ctx context.Context, batch []worker.Entry, read func(wor
 	parcels, rejections := worker.ReadParcels(batch, read)
 	for call := range worker.Calls(parcels) {
 		keys := []string{s.config.Instance.Key(), inbox, s.keys.away(), s.keys.awaited(), s.keys.Deliveries(), s.keys.Events()}
-		args := []any{batch[0].Token, s.config.Instance.Name(), library.Shelving, s.config.LogMax}
+		args := []any{batch[0].Token, s.config.Instance.Name(), library.Shelving}
 		for _, parcel := range call {
 			args = append(append(args, parcel.Entry.ID, len(parcel.Orders)), arguments(parcel)...)
 			for _, order := range parcel.Orders {

@@ -37,7 +37,7 @@ func newService(t *testing.T, ctx context.Context, rdb *redis.Client, logs *byte
 		t.Fatal(err)
 	}
 	s := NewService(Config{Config: worker.Config{
-		Redis: rdb, Keys: names, Instance: i, Outage: redisconn.NewOutage(logger), Log: logger, LogMax: 1000, ReceiptTTL: time.Hour,
+		Redis: rdb, Keys: names, Instance: i, Outage: redisconn.NewOutage(logger), Log: logger,
 	}})
 	if err := s.Prepare(ctx); err != nil {
 		t.Fatal(err)

@@ -24,14 +24,16 @@ type Status struct {
 	// Instances are those in a group of an inbox whose lock stands, by name.
 	Instances []Instance `json:"instances"`
 	// Streams are the inboxes, in the order of library.Services.
-	Streams  []worker.State  `json:"streams"`
-	Lending  lending.Counts  `json:"lending"`
-	Shelving shelving.Counts `json:"shelving"`
+	Streams []worker.State `json:"streams"`
+	// Terms are what the library lends by; left out if it has none yet.
+	Terms    *lending.StandingTerms `json:"terms,omitempty"`
+	Lending  lending.Counts         `json:"lending"`
+	Shelving shelving.Counts        `json:"shelving"`
 	// Memory is how full the server is; left out if it has no limit, or tells none.
 	Memory redisconn.Memory `json:"memory,omitzero"`
 	// Rejected is how many entries each service set aside.
 	Rejected map[string]int64 `json:"rejected"`
-	// Unknown has the figures that could not be read, and why: Instances, Lending, Shelving,
+	// Unknown has the figures that could not be read, and why: Instances, Terms, Lending, Shelving,
 	// Memory, the name of an inbox, or that of a service with Rejected behind it.
 	Unknown map[string]error `json:"-"`
 }
@@ -39,6 +41,7 @@ type Status struct {
 // The names of figures in Unknown.
 const (
 	Instances = "instances"
+	Terms     = "terms"
 	Lending   = "lending:books"
 	Shelving  = "shelving:books"
 	Memory    = "memory"
@@ -97,6 +100,10 @@ func Look(ctx context.Context, rdb redis.UniversalClient, keys library.Keys) (*S
 	s.Memory, err = redisconn.ReadMemory(ctx, rdb, keys)
 	if redisconn.KindOf(err) != redisconn.Refused { // a user with rules of before may not ask
 		note(Memory, err)
+	}
+	terms, err := lending.LookUpTerms(ctx, rdb, keys)
+	if note(Terms, err); err == nil && terms.Stand() {
+		s.Terms = terms
 	}
 	s.Lending, err = countLending(ctx, rdb, keys)
 	note(Lending, err)

@@ -46,6 +46,7 @@ func TestOneFigureThatCannotBeReadTakesNoOtherWithIt(t *testing.T) {
 			names.Requests():                {Instances, "lending:requests"},
 			names.Stores():                  {Instances, "shelving:stores"},
 			names.Rejected(library.Lending): {"lending:rejected"},
+			names.Terms():                   {Terms},
 			names.Key("lending:loans"):      {Lending},
 			names.Key("shelving:away"):      {Shelving},
 			names.Instance(instance.Name()): {Instances},

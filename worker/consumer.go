@@ -80,10 +80,6 @@ type Config struct {
 	Instance *Instance
 	Outage   *redisconn.Outage
 	Log      *log.Logger
-	// LogMax is about how many entries the log of events keeps.
-	LogMax int64
-	// ReceiptTTL is how long receipts are kept.
-	ReceiptTTL time.Duration
 	// Observer is told what is done. Default: nobody is.
 	Observer Observer
 }
@@ -412,11 +408,11 @@ func (c *consumer) insist(step func(context.Context) error) error {
 
 // reject sets an entry aside. It returns only an error that must end the instance.
 func (c *consumer) reject(ctx context.Context, rejection Rejection) error {
-	keys := append([]string{c.Instance.Key(), c.Stream, c.Keys.Rejected(c.Service), c.Keys.Events()}, rejection.Pages...)
+	keys := append([]string{c.Instance.Key(), c.Stream, c.Keys.Terms(), c.Keys.Rejected(c.Service), c.Keys.Events()}, rejection.Pages...)
 	reason := shortened(rejection.Reason)
 	args := append([]any{
-		rejection.Entry.Token, c.Instance.Name(), c.Service, c.LogMax, rejectedMax, rejection.Entry.ID, reason,
-		rejection.Request, rejection.Receipt, c.ReceiptTTL.Milliseconds(), rejection.Bell,
+		rejection.Entry.Token, c.Instance.Name(), c.Service, rejectedMax, rejection.Entry.ID, reason,
+		rejection.Request, rejection.Receipt, rejection.Bell,
 	}, rejection.Entry.kept()...)
 	var answer string
 	err := c.insist(func(ctx context.Context) (err error) {

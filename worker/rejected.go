@@ -77,7 +77,7 @@ func newRejectedEntry(message redis.XMessage, service string) RejectedEntry {
 // its new id there. pages are the keys of the pages of receipts; no entry of the
 // shelving service's has a receipt, and it may not look there. Its error wraps
 // ErrNotRejected or ErrNotKept, or is Redis's.
-func Retry(ctx context.Context, rdb redis.UniversalClient, keys library.Keys, service, id string, logMax int64, pages ...string) (string, error) {
+func Retry(ctx context.Context, rdb redis.UniversalClient, keys library.Keys, service, id string, pages ...string) (string, error) {
 	messages, err := rdb.XRange(ctx, keys.Rejected(service), id, id).Result()
 	if err != nil {
 		return "", err
@@ -95,7 +95,7 @@ func Retry(ctx context.Context, rdb redis.UniversalClient, keys library.Keys, se
 		request, pages = "", nil
 	}
 	answer, err := scripts.Retry.Run(ctx, rdb,
-		append([]string{keys.Rejected(service), entry.Stream, keys.Events()}, pages...), id, logMax, request).Text()
+		append([]string{keys.Rejected(service), entry.Stream, keys.Events()}, pages...), id, request).Text()
 	switch {
 	case err != nil:
 		return "", err

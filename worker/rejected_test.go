@@ -144,7 +144,7 @@ func TestRetryPutsAnEntryBackAsItWas(t *testing.T) {
 		var ids []string
 		var events []map[string]any
 		for _, entry := range aside {
-			id, err := Retry(ctx, rdb, keys, library.Lending, entry.ID, 1000, receiptsKey, olderKey)
+			id, err := Retry(ctx, rdb, keys, library.Lending, entry.ID, receiptsKey, olderKey)
 			if err != nil {
 				t.Fatalf("Retry: %v", err)
 			}
@@ -184,7 +184,7 @@ func TestRetryLeavesAReceiptThatIsNoRejection(t *testing.T) {
 			}
 		}
 		for _, entry := range setAside(t, ctx, rdb, []string{"id", "r1", "user", "ann"}, []string{"id", "r2", "user", "ann"}) {
-			if _, err := Retry(ctx, rdb, keys, library.Lending, entry.ID, 1000, receiptsKey, olderKey); err != nil {
+			if _, err := Retry(ctx, rdb, keys, library.Lending, entry.ID, receiptsKey, olderKey); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -202,14 +202,14 @@ func TestRetryRefusesWhatIsNotThereOrWasNotKept(t *testing.T) {
 		ctx := deadline(t)
 		aside := setAside(t, ctx, rdb, []string{"id", strings.Repeat("x", keptBytesMax)})
 		for range 2 {
-			if id, err := Retry(ctx, rdb, keys, library.Lending, aside[0].ID, 1000, receiptsKey, olderKey); !errors.Is(err, ErrNotKept) {
+			if id, err := Retry(ctx, rdb, keys, library.Lending, aside[0].ID, receiptsKey, olderKey); !errors.Is(err, ErrNotKept) {
 				t.Errorf("Retry of an entry that was too large = %q, %v, want an error that wraps ErrNotKept", id, err)
 			}
 		}
-		if id, err := Retry(ctx, rdb, keys, library.Shelving, aside[0].ID, 1000, receiptsKey, olderKey); !errors.Is(err, ErrNotRejected) {
+		if id, err := Retry(ctx, rdb, keys, library.Shelving, aside[0].ID, receiptsKey, olderKey); !errors.Is(err, ErrNotRejected) {
 			t.Errorf("Retry at the other service = %q, %v, want an error that wraps ErrNotRejected", id, err)
 		}
-		if id, err := Retry(ctx, rdb, keys, library.Lending, "1-1", 1000, receiptsKey, olderKey); !errors.Is(err, ErrNotRejected) {
+		if id, err := Retry(ctx, rdb, keys, library.Lending, "1-1", receiptsKey, olderKey); !errors.Is(err, ErrNotRejected) {
 			t.Errorf("Retry of no entry = %q, %v, want an error that wraps ErrNotRejected", id, err)
 		}
 		if n := rdb.XLen(ctx, inboxKey).Val(); n != 0 {
@@ -231,7 +231,7 @@ func TestRetryRefusesAnEntryOfAStreamThatTheServiceDoesNotRead(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := Retry(ctx, rdb, keys, library.Lending, id, 1000, receiptsKey, olderKey); !errors.Is(err, ErrNotKept) {
+			if _, err := Retry(ctx, rdb, keys, library.Lending, id, receiptsKey, olderKey); !errors.Is(err, ErrNotKept) {
 				t.Errorf("Retry of an entry of %q = %v, want an error that wraps ErrNotKept", inbox, err)
 			}
 		}
@@ -257,10 +257,10 @@ func TestAnEntryIsPutBackOnceThoughTheReplyWasLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	proxy.DropReply(func(args []string) bool { return args[0] == "evalsha" })
-	if _, err := Retry(ctx, through, keys, library.Lending, aside[0].ID, 1000, receiptsKey, olderKey); redisconn.KindOf(err) != redisconn.Passing {
+	if _, err := Retry(ctx, through, keys, library.Lending, aside[0].ID, receiptsKey, olderKey); redisconn.KindOf(err) != redisconn.Passing {
 		t.Errorf("Retry without a reply = %v, want an error of kind Passing", err)
 	}
-	if _, err := Retry(ctx, through, keys, library.Lending, aside[0].ID, 1000, receiptsKey, olderKey); !errors.Is(err, ErrNotRejected) {
+	if _, err := Retry(ctx, through, keys, library.Lending, aside[0].ID, receiptsKey, olderKey); !errors.Is(err, ErrNotRejected) {
 		t.Errorf("Retry again = %v, want an error that wraps ErrNotRejected", err)
 	}
 	if n := rdb.XLen(ctx, inboxKey).Val(); n != 1 {

@@ -129,8 +129,8 @@ func (c *consumer) takeOver(ctx context.Context, owner string) error {
 func (c *consumer) claim(ctx context.Context, owner string, ids []any) ([]Entry, error) {
 	token := c.Instance.Token()
 	reply, err := scripts.Claim.Run(ctx, redisconn.Regardless(c.Redis),
-		[]string{c.Instance.Key(), c.Keys.Instance(owner), c.Stream, c.Keys.Rejected(c.Service), c.Keys.Events()},
-		append([]any{token, c.Instance.Name(), owner, c.Service, c.LogMax, rejectedMax}, ids...)...).Slice()
+		[]string{c.Instance.Key(), c.Keys.Instance(owner), c.Stream, c.Keys.Terms(), c.Keys.Rejected(c.Service), c.Keys.Events()},
+		append([]any{token, c.Instance.Name(), owner, c.Service, rejectedMax}, ids...)...).Slice()
 	if err != nil {
 		return nil, err
 	}

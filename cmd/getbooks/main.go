@@ -3,6 +3,7 @@ package main
 
 import (
 	"time"
+	_ "time/tzdata" // a machine may know no time zones
 
 	"example.com/library/internal/cli"
 

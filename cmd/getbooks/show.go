@@ -45,13 +45,16 @@ func exitOf(outcome library.Outcome) error {
 // showReceipt shows a receipt, follows its books until they are in the user's
 // hands if asked to, and returns the exit code as an error.
 func (d *desk) showReceipt(ctx context.Context, c *urfave.Context, receipt *library.Receipt, follow bool) error {
-	var followed error
-	switch {
-	case !follow:
+	if !follow {
 		// How far the books are is not in the receipt.
 		if located, err := d.Receipt(ctx, receipt.ID); err == nil {
 			receipt = located
 		}
+	}
+	receipt = receipt.In(d.zone(ctx))
+	var followed error
+	switch {
+	case !follow:
 	case cli.JSON(c):
 		followed = d.followArrivals(ctx, c, receipt)
 	default:
@@ -165,4 +168,14 @@ func describe(line library.Line, width int) string {
 
 var placeNames = map[string]string{library.FromFront: "front storage", library.FromShelves: "the shelves"}
 
-func day(t time.Time) string { return t.Local().Format("2 Jan 2006") }
+// zone is the library's time zone, for dates are the library's. If it cannot be told now,
+// UTC has to do.
+func (d *desk) zone(ctx context.Context) *time.Location {
+	if zone, err := d.Zone(ctx); err == nil {
+		return zone
+	}
+	return time.UTC
+}
+
+// day is a date as the library's calendar shows it: t is in its time zone.
+func day(t time.Time) string { return t.Format("2 Jan 2006") }

@@ -63,16 +63,25 @@ func watch(c *urfave.Context) error {
 		purpose = cli.ToLookUp
 	}
 	return atDesk(c, purpose, func(ctx context.Context, desk *desk) error {
+		zone := desk.zone(ctx)
 		if c.String("until") == "now" {
 			newest, err := desk.rdb.XRevRangeN(ctx, desk.keys.Events(), "+", "-", 1).Result()
 			if err != nil {
 				return fmt.Errorf("read the log: %w", err)
 			}
-			if len(newest) > 0 && !events.At(newest[0].ID).IsZero() {
-				until = events.At(newest[0].ID) // the clock here may be another
+			if len(newest) > 0 && !library.EntryTime(newest[0].ID).IsZero() {
+				until = library.EntryTime(newest[0].ID) // the clock here may be another
 			}
 		}
 		return events.FollowUntil(ctx, desk.rdb, desk.keys, since, until, func(event *events.Event) error {
+			if event.To != nil {
+				if other, err := event.To.Zone(); err == nil {
+					zone = other
+				}
+			}
+			if event.Receipt != nil {
+				event.Receipt = event.Receipt.In(zone)
+			}
 			if !event.Concerns(user, book) {
 				return nil
 			}
@@ -145,7 +154,7 @@ func describeEvent(event *events.Event) string {
 	switch event.Event {
 	case "denied", "refused", "rejected", "sent_back", "shed":
 		style = bad
-	case "fetched", "awaited", "stored", "handed_on", "shelved", "retried":
+	case "fetched", "awaited", "stored", "handed_on", "shelved", "retried", "terms":
 		style = faint
 	}
 	words := []string{faint.Render(clock(event.Time, time.Now())), style.Render(fmt.Sprintf("%-9s", library.Plain(event.Event)))}
@@ -155,6 +164,8 @@ func describeEvent(event *events.Event) string {
 	switch {
 	case event.Receipt != nil && event.Event != "rejected":
 		words = append(words, library.Plain(event.Receipt.Summary()))
+	case event.To != nil:
+		words = append(words, library.Plain(strings.Join(event.To.Changes(event.From), ", ")))
 	case len(event.Books) > 0:
 		words = append(words, library.Plain(strings.Join(event.Books, ", ")))
 	}

@@ -25,10 +25,20 @@ code is 1. It needs about a KiB of memory for each book off the shelves and for 
 receipt.`,
 		Flags: append([]urfave.Flag{
 			cli.OutputFlag(), cli.JSONFlag(),
-			&urfave.IntFlag{Name: "limit", Usage: "how many books a user may hold: a `NUMBER` from 1 to 100 (default: what the instances noted)"},
+			&urfave.IntFlag{Name: "limit", Usage: "check as if users might hold a `NUMBER` of books, from 1 to 100", DefaultText: "the library's own limits"},
 		}, cli.SeveralConnectionFlags()...),
 		Action: func(c *urfave.Context) error {
-			return eachReport(c, "audited by", cli.ToLookUp, func(config audit.Config) (*audit.Report, error) { return audit.Check(c.Context, config) })
+			if c.IsSet("limit") {
+				if err := cli.Within(c, "limit", c.Int("limit"), 1, 100); err != nil {
+					return err
+				}
+			}
+			return eachReport(c, "audited by", cli.ToLookUp, func(config audit.Config) (*audit.Report, error) {
+				if c.IsSet("limit") {
+					config.LoansMax = c.Int("limit")
+				}
+				return audit.Check(c.Context, config)
+			})
 		},
 	}
 }
@@ -75,11 +85,6 @@ func eachReport(c *urfave.Context, done string, purpose cli.Purpose, report func
 	if _, err := cli.Names(c, 0, 0); err != nil {
 		return err
 	}
-	if c.IsSet("limit") {
-		if err := cli.Within(c, "limit", c.Int("limit"), 1, 100); err != nil {
-			return err
-		}
-	}
 	connections, err := cli.ConnectEach(c, acl.Staff)
 	if err != nil {
 		return err
@@ -90,7 +95,7 @@ func eachReport(c *urfave.Context, done string, purpose cli.Purpose, report func
 		defer connection.Redis.Close()
 		var found *audit.Report
 		err := atLibrary(c, c.Command.Name, connection, purpose, func() (err error) {
-			found, err = report(audit.Config{Redis: connection.Redis, Keys: connection.Keys, LoansMax: c.Int("limit")})
+			found, err = report(audit.Config{Redis: connection.Redis, Keys: connection.Keys})
 			return err
 		})
 		switch {

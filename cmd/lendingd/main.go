@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	_ "time/tzdata" // a machine may know no time zones
 
 	"example.com/library/internal/cli"
 	"example.com/library/library"
@@ -40,6 +41,7 @@ Examples:
    lendingd --embedded worker1               the same without Redis; nothing is kept
    lendingd -a redis://cellar:6379 worker2   on another machine's Redis
    lendingd status                           who runs, what waits, where the books are
+   lendingd terms --limit 6                  let users hold six books from now on
    lendingd audit                            whether all that is so is as the log says`,
 		Version:              cli.Version(),
 		EnableBashCompletion: true,
@@ -48,7 +50,7 @@ Examples:
 		Flags:                     slices.Concat(instanceFlags(), gatewayFlags(), cli.SeveralConnectionFlags()),
 		Action:                    runBare,
 		Commands: []*urfave.Command{
-			runCommand(), statusCommand(), topCommand(), rejectedCommand(), auditCommand(), rebuildCommand(), aclCommand(), gatewayCommand(),
+			runCommand(), statusCommand(), topCommand(), termsCommand(), rejectedCommand(), auditCommand(), rebuildCommand(), aclCommand(), gatewayCommand(),
 			cli.CompletionCommand("lendingd"), cli.ConnectionTopic(cli.SeveralConnectionFlags()), cli.ManPageCommand(8),
 		},
 	}
@@ -91,21 +93,15 @@ func runBare(c *urfave.Context) error {
 }
 
 func instanceFlags() []urfave.Flag {
-	return append([]urfave.Flag{
+	return slices.Concat(termFlags(), []urfave.Flag{
 		&urfave.StringFlag{Name: "service", EnvVars: []string{"LENDING_SERVICE"}, Usage: "the `SERVICES` to run, with commas: " + strings.Join(library.Services(), ", "), Value: strings.Join(library.Services(), ",")},
 		&urfave.BoolFlag{Name: "embedded", DisableDefaultText: true, EnvVars: []string{"LENDING_EMBEDDED"}, Usage: "serve from an in-memory Redis of its own at the address; nothing is kept"},
 		&urfave.BoolFlag{Name: "force", DisableDefaultText: true, Aliases: []string{"f"}, EnvVars: []string{"LENDING_FORCE"}, Usage: "take the name from a process that holds it; that one stops"},
 		&urfave.DurationFlag{Name: "lock-ttl", EnvVars: []string{"LENDING_LOCK_TTL"}, Usage: "how long the name outlives a crashed process: a `DURATION` from 1s to 10m", Value: 10 * time.Second},
 		&urfave.StringFlag{Name: "metrics", EnvVars: []string{"LENDING_METRICS"}, Usage: "serve /metrics, /healthz and /readyz at `ADDRESS`, a host:port; who reaches it needs no password, and is told no names", DefaultText: "nowhere"},
 
-		&urfave.IntFlag{Name: "limit", EnvVars: []string{"LENDING_LIMIT"}, Category: "Lending", Usage: "how many books a user may hold: a `NUMBER` from 1 to 100", Value: 5},
-		&urfave.IntFlag{Name: "front", EnvVars: []string{"LENDING_FRONT"}, Category: "Lending", Usage: "how many books front storage has room for: a `NUMBER` from 0 to 1000000", Value: 20},
-		&urfave.IntFlag{Name: "loan-days", EnvVars: []string{"LENDING_LOAN_DAYS"}, Category: "Lending", Usage: "how many days a loan lasts: a `NUMBER` from 1 to 3650", Value: 28},
-		&urfave.DurationFlag{Name: "receipt-keep", EnvVars: []string{"LENDING_RECEIPT_KEEP"}, Category: "Lending", Usage: "how long receipts are kept: a `DURATION` from 10m to 720h; within it a repeated request has no effect", Value: 24 * time.Hour},
 		&urfave.DurationFlag{Name: "fetch-time", EnvVars: []string{"LENDING_FETCH_TIME"}, Category: "Shelving", Usage: "how long this instance takes to fetch a book from the shelves: a `DURATION` from 0s to 10m", Value: 0},
-
-		&urfave.Int64Flag{Name: "log-keep", EnvVars: []string{"LENDING_LOG_KEEP"}, Category: "Logs", Usage: "about how many entries the library's log keeps, each of up to 16 decisions: a `NUMBER` from 1000 on", Value: 200_000},
-	}, logFlags()...)
+	}, logFlags())
 }
 
 func logFlags() []urfave.Flag {
@@ -126,16 +122,13 @@ func checkLogFlags(c *urfave.Context) error {
 
 // checkInstanceFlags reports the first flag that is out of bounds, as a cli.UsageError.
 func checkInstanceFlags(c *urfave.Context) error {
+	_, _, terms := termsOf(c)
 	for _, err := range []error{
 		checkServices(c),
 		checkListen(c, "metrics"),
 		cli.Within(c, "lock-ttl", c.Duration("lock-ttl"), time.Second, worker.LockTTLMax),
-		cli.Within(c, "limit", c.Int("limit"), 1, 100),
-		cli.Within(c, "front", c.Int("front"), 0, 1_000_000),
-		cli.Within(c, "loan-days", c.Int("loan-days"), 1, 3650),
-		cli.Within(c, "receipt-keep", c.Duration("receipt-keep"), 10*time.Minute, 720*time.Hour),
+		terms,
 		cli.Within(c, "fetch-time", c.Duration("fetch-time"), 0, 10*time.Minute),
-		cli.Within(c, "log-keep", c.Int64("log-keep"), 1000, 1<<40),
 		checkLogFlags(c),
 	} {
 		if err != nil {

@@ -144,7 +144,7 @@ func retryRejected(c *urfave.Context) error {
 	default:
 		return fmt.Errorf("the services %s have each set an entry with this id aside; say which with --service", strings.Join(found, " and "))
 	}
-	entry, err := client.Retry(c.Context, found[0], names[0], c.Int64("log-keep"))
+	entry, err := client.Retry(c.Context, found[0], names[0])
 	if err != nil {
 		return fmt.Errorf("put the entry back: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.com/library/internal/cli"
+	"example.com/library/lending"
 	"example.com/library/library"
 	"example.com/library/metrics"
 	"example.com/library/redisconn"
@@ -109,7 +110,6 @@ func newRunner(c *urfave.Context, connection cli.Connection, services []string, 
 	r := &runner{
 		Config: worker.Config{
 			Redis: connection.Redis, Keys: connection.Keys, Log: logger,
-			LogMax: c.Int64("log-keep"), ReceiptTTL: c.Duration("receipt-keep"),
 		},
 		services: services,
 		clients:  map[string]redis.UniversalClient{},
@@ -162,6 +162,9 @@ func (r *runner) run(ctx context.Context, c *urfave.Context, name string) error 
 		return r.explain(ctx, "reach Redis", err)
 	}
 	warnOfServer(r.Log, server)
+	if err := r.checkTerms(ctx, c); err != nil {
+		return err
+	}
 	token, since := rand.Text(), time.Now()
 	err = r.insist(ctx, func() (err error) {
 		r.Instance, err = worker.Take(ctx, r.Redis, worker.LockConfig{
@@ -186,6 +189,10 @@ func (r *runner) run(ctx context.Context, c *urfave.Context, name string) error 
 		}
 		inboxes = append(inboxes, service.Inboxes()...)
 	}
+	// If the library had no terms, another instance may just have set them.
+	if err := r.checkTerms(ctx, c); err != nil {
+		return err
+	}
 	told := []any{"instance", name, "services", loggedNames(r.services)}
 	if !r.several {
 		told = append(told, "library", r.Keys.Library)
@@ -205,6 +212,19 @@ func (r *runner) run(ctx context.Context, c *urfave.Context, name string) error 
 	}
 	r.Log.Info("stopped", "instance", name)
 	return nil
+}
+
+// checkTerms ends an instance that was given other terms than the library has.
+func (r *runner) checkTerms(ctx context.Context, c *urfave.Context) error {
+	var stands *lending.StandingTerms
+	err := r.insist(ctx, func() (err error) {
+		stands, err = lending.LookUpTerms(ctx, r.Redis, r.Keys)
+		return err
+	})
+	if err != nil {
+		return r.explain(ctx, "look up the terms", err)
+	}
+	return checkTerms(c, stands, r.Keys)
 }
 
 // insist takes a step until Redis has answered it, or ctx is done.

@@ -23,9 +23,8 @@ type service interface {
 // newService makes each service as the flags say.
 var newService = map[string]func(c *urfave.Context, r *runner) service{
 	library.Lending: func(c *urfave.Context, r *runner) service {
-		return lending.NewService(lending.Config{
-			Config: r.configOf(library.Lending), LoansMax: c.Int("limit"), LoanDays: c.Int("loan-days"), FrontMax: c.Int("front"), Decided: r.decided,
-		})
+		terms, _, _ := termsOf(c) // they were checked
+		return lending.NewService(lending.Config{Config: r.configOf(library.Lending), Terms: terms, Decided: r.decided})
 	},
 	library.Shelving: func(c *urfave.Context, r *runner) service {
 		return shelving.NewService(shelving.Config{Config: r.configOf(library.Shelving), FetchTime: c.Duration("fetch-time")})

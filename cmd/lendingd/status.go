@@ -107,6 +107,12 @@ func writeStatus(w io.Writer, s *status.Status) error {
 	fmt.Fprintf(table, "lent\t%d\tof these on their way: %d\n", s.Lending.Loans, s.Lending.OnTheWay)
 	fmt.Fprintf(table, "front storage\t%d\troom for: %d\n", s.Lending.Front, s.Lending.FrontMax)
 	fmt.Fprintf(table, "off the shelves\t%d\tof these awaited: %d\n", s.Shelving.Out, s.Shelving.Awaited)
+	if s.Terms != nil {
+		fmt.Fprintf(table, "\nTERMS\n%s\n", library.Plain(strings.Join(s.Terms.Changes(nil), ", ")))
+		if len(s.Terms.NotedOtherwise) > 0 {
+			fmt.Fprintf(table, "%s\n", notedOtherwise(s.Terms))
+		}
+	}
 	switch percent := s.Memory.Percent(); {
 	case percent >= lending.RequestsMemoryMax:
 		fmt.Fprintf(table, "\nthe server's memory is full: %d %% of %d bytes; requests wait, and what is too much is given up\n", percent, s.Memory.Max)

@@ -67,8 +67,8 @@ func open(f *testing.F, rdb *redis.Client) *desk {
 		if err != nil {
 			f.Fatal(err)
 		}
-		config := worker.Config{Redis: rdb, Keys: names, Instance: held, Outage: redisconn.NewOutage(logger), Log: logger, LogMax: 1_000, ReceiptTTL: time.Hour}
-		lends := lending.NewService(lending.Config{Config: config, LoansMax: 5, LoanDays: 28, FrontMax: 20})
+		config := worker.Config{Redis: rdb, Keys: names, Instance: held, Outage: redisconn.NewOutage(logger), Log: logger}
+		lends := lending.NewService(lending.Config{Config: config})
 		shelves := shelving.NewService(shelving.Config{Config: config})
 		if err := lends.Prepare(ctx); err != nil {
 			f.Fatal(err)

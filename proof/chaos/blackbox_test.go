@@ -184,7 +184,7 @@ func cardModel() porcupine.Model {
 				return nil
 			}
 		}
-		if len(then) > loansMax || over > 0 && (lent > 0 || len(card)+over <= loansMax) {
+		if len(then) > loansMax || over > 0 && (lent > 0 || len(card)+over <= loansLeast) {
 			return nil
 		}
 		return []any{cardState(then)}

@@ -45,8 +45,10 @@ const (
 	// lockTTL is the shortest that lendingd allows, so that what a dead worker had in
 	// hand is soon taken over.
 	lockTTL = time.Second
-	// loansMax is so small that users often ask for more.
-	loansMax = 3
+	// The limit goes from loansLeast to loansMax and back: so small that users often ask for
+	// more.
+	loansLeast = 2
+	loansMax   = 4
 	// frontMax leaves most books on the shelves, which are slow.
 	frontMax = 8
 	// restWithin is how long the library may take to come to rest after the last

@@ -261,16 +261,12 @@ func checkNothingRejected(c *complaint, _ *log) {
 	}
 }
 
-// checkReplaced: a process whose name another has taken decides nothing any more. Each
-// process lends for a number of days of its own, by which it is known.
+// checkReplaced: a process whose name another has taken decides nothing any more. What
+// it has decided it has printed.
 func checkReplaced(c *complaint, l *log) {
 	for _, former := range c.toll.replaced {
 		for _, d := range l.decisions {
-			if d.by != former.name || d.DueMS == 0 || !laterEntry(d.entry, former.after) {
-				continue
-			}
-			days := int(math.Round(time.UnixMilli(d.DueMS).Sub(d.at()).Hours() / 24))
-			if days == former.days {
+			if d.by == former.name && former.decided[d.ID] && laterEntry(d.entry, former.after) {
 				c.add("%s was decided by the former owner of that name, after another had taken it at the log's entry %s", d, former.after)
 			}
 		}

@@ -26,6 +26,7 @@ type event struct {
 	decision *decision
 	books    []string
 	orders   [][]string // request, book, and what else is told
+	terms    library.Terms
 }
 
 // A decision is a receipt as the log has it.
@@ -144,6 +145,11 @@ func (r *run) readLog() *log {
 				continue
 			}
 			e := event{kind: kind}
+			if kind == "terms" {
+				if err := json.Unmarshal([]byte(field("to")), &e.terms); err != nil {
+					r.Fatalf("the log's entry %s cannot be read: %v, %v", message.ID, err, message.Values)
+				}
+			}
 			for name, into := range map[string]any{"books": &e.books, "orders": &e.orders} {
 				if text := field(name); text != "" {
 					if err := json.Unmarshal([]byte(text), into); err != nil {
@@ -183,6 +189,7 @@ type shadow struct {
 	cards    map[string]map[string]int64 // user → book → when the loan ends, in ms
 	front    map[string]bool
 	fetching map[string]string // book → request
+	limit    int
 }
 
 func newShadow() *shadow {
@@ -219,7 +226,7 @@ func (s *shadow) decide(d *decision) (outcome string, results []string) {
 			free++
 		}
 	}
-	grant := free > 0 && len(card)+free <= loansMax
+	grant := free > 0 && len(card)+free <= s.limit
 	for _, book := range d.Books {
 		switch holder := s.holders[book]; {
 		case holder == d.User:
@@ -265,6 +272,8 @@ func (s *shadow) replay(l *log) error {
 				return fmt.Errorf("%s was answered %s %q; by all that the log tells before, it should be %s %q",
 					e.decision, e.decision.Outcome, e.decision.Results, outcome, results)
 			}
+		case "terms":
+			s.limit = e.terms.LoansMax
 		case "shelved":
 			for _, book := range e.books {
 				if !s.front[book] {

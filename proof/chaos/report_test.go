@@ -18,6 +18,7 @@ type toll struct {
 	started int                // worker processes
 
 	workerKills, pauses, redisKills, cuts, stalls int
+	agreements                                    int // how often the terms were set
 	dropped, lost                                 atomic.Int64
 	answers                                       atomic.Int64 // orders that were answered
 
@@ -34,9 +35,9 @@ type restart struct {
 
 // A replacement is a process that lost its name to another.
 type replacement struct {
-	name  string
-	days  int    // for how many days the former process lent
-	after string // the newest entry of the log when the name had been taken
+	name    string
+	decided map[string]bool // what the former process printed that it decided
+	after   string          // the newest entry of the log when the name had been taken
 }
 
 // figures are what a run is judged by, beside its being right.
@@ -112,6 +113,7 @@ func (r *run) report(l *log) {
 	row("Redis killed", r.toll.redisKills)
 	row("connections cut", r.toll.cuts)
 	row("connections stalled", r.toll.stalls)
+	row("terms set", r.toll.agreements)
 	row("replies dropped", r.toll.dropped.Load())
 	row("commands lost", r.toll.lost.Load())
 	row("worker killed → its entries finished", spread(r.toll.takeovers))

@@ -1,7 +1,9 @@
 package chaos_test
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -38,6 +40,32 @@ var faultsPer1000 = []struct {
 	{3, fault{happens: (*run).stallClients, room: 1}},
 	{24, fault{happens: (*run).dropReply, room: 1}},
 	{8, fault{happens: (*run).loseCommand, room: 1}},
+	{5, fault{happens: (*run).changeTerms, room: 1}},
+}
+
+// decidedLine is what a worker prints of an order that it has decided.
+var decidedLine = regexp.MustCompile(`(?m)^.* msg=(?:request|return) outcome=.* id=(\S+)$`)
+
+// changeTerms has a person change what the library lends by, while all runs.
+func (r *run) changeTerms() {
+	number := func(least, most int) string { return fmt.Sprint(least + r.random.IntN(most-least+1)) }
+	r.setTerms("--limit", number(loansLeast, loansMax), "--front", number(0, frontMax), "--loan-days", number(1, 60),
+		"--time-zone", []string{"UTC", "Europe/Berlin", "Pacific/Kiritimati"}[r.random.IntN(3)])
+}
+
+func (r *run) setTerms(flags ...string) {
+	args := append([]string{"terms", "-a", r.server.URL()}, flags...)
+	if !eventually(programtest.Patience, 10*time.Millisecond, func() bool {
+		process, err := programtest.Run(nil, "lendingd", args...)
+		if err != nil {
+			r.Fatal(err)
+		}
+		code, err := process.Wait()
+		return err == nil && code == 0 // else Redis was away
+	}) {
+		r.Fatalf("the terms cannot be changed: %q", args)
+	}
+	r.toll.agreements++
 }
 
 // newPlan spreads the faults over a run, in an order of the seed's.
@@ -91,6 +119,7 @@ func (r *run) torment(plan []fault) {
 }
 
 func (r *run) startWorkers() {
+	r.setTerms("--limit", "3", "--front", fmt.Sprint(frontMax), "--log-keep", "100000000")
 	for _, w := range r.workers {
 		r.start(w, w.name, false)
 	}
@@ -217,7 +246,7 @@ func (r *run) servingLender() *slot {
 func (r *run) replace(w *slot, taken func()) {
 	ctx, cancel := within(programtest.Patience)
 	defer cancel()
-	former, days := w.process, w.days
+	former := w.process
 	r.start(w, w.name, true)
 	// A new token alone would not do: the former owner takes a new one as well, where
 	// its lock lapsed because Redis was away.
@@ -241,10 +270,14 @@ func (r *run) replace(w *slot, taken func()) {
 	}
 	taken()
 	r.gate.surge() // orders that the former owner might still decide
-	r.toll.replaced = append(r.toll.replaced, replacement{name: w.name, days: days, after: after})
 	if code, err := former.Wait(); err != nil || code != 1 {
 		r.Errorf("%s lost its name to another process and ended with code %d, want 1: %v", w.name, code, err)
 	}
+	decided := map[string]bool{}
+	for _, found := range decidedLine.FindAllStringSubmatch(former.Output(), -1) {
+		decided[found[1]] = true
+	}
+	r.toll.replaced = append(r.toll.replaced, replacement{name: w.name, decided: decided, after: after})
 }
 
 func (r *run) killRedis() {

@@ -23,7 +23,6 @@ type slot struct {
 
 	process *programtest.Process
 	name    string
-	days    int         // for how many days the process lends, see run.start
 	away    atomic.Bool // paused or cut off, for now
 }
 
@@ -47,15 +46,12 @@ func (r *run) openPlaces() {
 }
 
 // start starts a process in a place, under a name. With force it takes the name from
-// whoever holds it. The process lends for a number of days that no other has, so
-// that a receipt tells which process made it.
+// whoever holds it.
 func (r *run) start(w *slot, name string, force bool) {
 	r.toll.started++
-	w.name, w.days = name, r.toll.started
+	w.name = name
 	args := []string{
-		"-a", w.Addr(), "--lock-ttl", lockTTL.String(), "--log-keep", "100000000", "--service", w.services,
-		"--limit", fmt.Sprint(loansMax), "--front", fmt.Sprint(frontMax),
-		"--loan-days", fmt.Sprint(w.days), "--fetch-time", w.fetchTime.String(),
+		"-a", w.Addr(), "--lock-ttl", lockTTL.String(), "--service", w.services, "--fetch-time", w.fetchTime.String(),
 	}
 	if force {
 		args = append(args, "--force")
@@ -65,10 +61,10 @@ func (r *run) start(w *slot, name string, force bool) {
 		r.Fatal(err)
 	}
 	w.process = process
-	days := w.days
+	number := r.toll.started
 	r.Cleanup(func() {
 		process.Kill()
-		r.keep(fmt.Sprintf("%s-%d.log", filepath.Base(name), days), process.Output())
+		r.keep(fmt.Sprintf("%s-%d.log", filepath.Base(name), number), process.Output())
 	})
 }
 

@@ -32,7 +32,7 @@ func (e edit) apply(dir string) error {
 
 const (
 	isRepeat    = "  if standing[n] or answers[request] then\n"
-	runDecide   = "		replies, err := script.Run(ctx, redisconn.Regardless(s.config.Redis), keys, args...).StringSlice()\n"
+	runDecide   = "			replies, err = script.Run(ctx, redisconn.Regardless(s.config.Redis), keys, append(head, args...)...).StringSlice()\n"
 	acknowledge = `		acknowledged := make([]string, len(orders))
 		for i, order := range orders {
 			acknowledged[i] = order.entry.ID
@@ -84,16 +84,28 @@ var mutants = []mutant{
 	}},
 	{"limit", "the limit is read outside the script", []edit{
 		{"scripts/lend.lua", "local has = held[card] or call('HLEN', card)\n", "local has = held[card] or tonumber(ARGV[#ARGV - entries + n])\n"},
-		{"scripts/lend.lua", "local ids, requested, users, slips, books, rung = read_orders(12, entries, asking)\n",
-			"local ids, requested, users, slips, books, rung = read_orders(12, entries, asking)\nfor i = #books, #books - entries + 1, -1 do books[i] = nil end\n"},
+		{"scripts/lend.lua", "local ids, requested, users, slips, books, rung = read_orders(15, entries, asking)\n",
+			"local ids, requested, users, slips, books, rung = read_orders(15, entries, asking)\nfor i = #books, #books - entries + 1, -1 do books[i] = nil end\n"},
 		{"lending/service.go", runDecide, `		for _, order := range orders {
 			if held, err := s.config.Redis.HLen(ctx, s.keys.card(order.User)).Result(); err != nil {
 				return err
-			} else if action == Request {
+			} else if action == library.Request {
 				args = append(args, held)
 			}
 		}
 ` + runDecide},
+	}},
+	{"terms", "an instance reckons by the terms that it knows, whatever they are now", []edit{
+		{"scripts/shared/orders.lua", "call('HGET', terms, 'version') ~= version", "not call('HGET', terms, 'version')"},
+	}},
+	{"day", "an instance reckons by a day of the library's that is over", []edit{
+		{"scripts/lend.lua", "now_ms < from_ms or now_ms >= until_ms", "now_ms < from_ms"},
+	}},
+	{"calendar", "a loan ends as many times 24 hours later as it has days", []edit{
+		{"lending/due.go", "library.StartOf(date.AddDate(0, 0, loanDays+1), zone).UnixMilli() - 1", "library.StartOf(date, zone).Add(time.Duration(loanDays+1)*24*time.Hour).UnixMilli() - 1"},
+	}},
+	{"promise", "receipts are kept as the terms of now say", []edit{
+		{"scripts/shared/receipts.lua", "math.max(receipt_ms, math.ceil(pages.lives / 3))", "receipt_ms"},
 	}},
 	{"aof", "the append-only file is off", []edit{
 		{"proof/chaos/chaos_test.go", `"--appendonly", "yes"`, `"--appendonly", "no"`},

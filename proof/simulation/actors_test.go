@@ -223,7 +223,7 @@ func (d *desk) stop() {
 func (a *actor) serve(house house, force bool) error {
 	logger := log.NewWithOptions(io.Discard, log.Options{Level: math.MaxInt32})
 	config := worker.Config{
-		Redis: a.rdb, Keys: keys, Log: logger, Outage: redisconn.NewOutage(logger), LogMax: 1_000_000, ReceiptTTL: receiptTTL,
+		Redis: a.rdb, Keys: keys, Log: logger, Outage: redisconn.NewOutage(logger),
 	}
 	if err := a.insist(func() error { _, err := redisconn.Inspect(a.ctx, a.rdb, keys); return err }); err != nil {
 		return err
@@ -248,8 +248,7 @@ func (a *actor) serve(house house, force bool) error {
 			Inboxes() []worker.Inbox
 		} = shelving.NewService(shelving.Config{Config: config, FetchTime: house.fetchTime})
 		if name == library.Lending {
-			m := a.world.model
-			service = lending.NewService(lending.Config{Config: config, LoansMax: m.loansMax, LoanDays: 28, FrontMax: m.frontMax})
+			service = lending.NewService(lending.Config{Config: config, Terms: a.world.model.first})
 		}
 		if err := a.insist(func() error { return service.Prepare(a.ctx) }); err != nil {
 			return err
@@ -263,9 +262,6 @@ func (a *actor) serve(house house, force bool) error {
 	}
 	return group.Wait()
 }
-
-// receiptTTL is longer than any story.
-const receiptTTL = 10 * time.Minute
 
 // insist takes a step until the server has answered it, or the actor is told to stop.
 func (a *actor) insist(step func() error) error {
@@ -398,6 +394,14 @@ func (c *client) request(id string, books ...string) *library.Receipt {
 
 func (c *client) giveBack(id string, books ...string) *library.Receipt {
 	return c.do(lending.Order{ID: id, Action: library.Return, User: c.name, Books: books})
+}
+
+// agree sets terms of the library.
+func (c *client) agree(terms library.Terms, named ...string) {
+	c.insist(func(ctx context.Context) error {
+		_, _, err := lending.SetTerms(ctx, c.actor.rdb, keys, c.name, terms, named...)
+		return err
+	})
 }
 
 // arrivals waits until the books of a receipt are in the user's hands.

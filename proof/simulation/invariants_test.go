@@ -88,8 +88,10 @@ func (w *world) acknowledged(r *request) error {
 		if err != nil {
 			return err
 		}
+		count, _ := strconv.Atoi(r.args[2])
+		orders := r.args[3+count+4:] // past the version of the terms, which looks like an entry's id
 		for _, entry := range entries {
-			if slices.Contains(r.args, entry.id) {
+			if slices.Contains(orders, entry.id) {
 				return fmt.Errorf("the entry %s of %s is decided and still pending", entry.id, inbox)
 			}
 		}
@@ -164,6 +166,17 @@ func (w *world) check() error {
 	}
 	if !maps.Equal(front, m.front) || len(front) > m.frontMax {
 		return fmt.Errorf("front storage for %d has %v, but by the log %v", m.frontMax, front, m.front)
+	}
+
+	// The terms are those of which the log told last.
+	stands := hash("terms")
+	for _, term := range library.EachTerm {
+		if len(stands) > 0 && stands[term.Field] != term.Text(m.terms) {
+			return fmt.Errorf("the terms are %v, but by the log %+v", stands, m.terms)
+		}
+	}
+	if (len(stands) == 0) != (m.terms == library.Terms{}) {
+		return fmt.Errorf("the terms are %v, but by the log %+v", stands, m.terms)
 	}
 
 	// Each request id has one receipt, and it is the log's.

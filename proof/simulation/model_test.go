@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"example.com/library/lending"
 	"example.com/library/library"
@@ -17,7 +18,10 @@ import (
 // is. It decides each order by itself and compares, so it knows the rules a second
 // time, in the simplest words.
 type model struct {
-	loansMax, frontMax int
+	first library.Terms // by which it is to lend at first
+	terms library.Terms // by which it lends, as the log tells
+	// A limit and a room that were lowered take nothing from anybody.
+	loansMax, frontMax int // the most there ever were
 
 	loans    map[string]string          // book → user
 	fetching map[string]string          // book → request
@@ -39,7 +43,7 @@ type model struct {
 
 func newModel() *model {
 	return &model{
-		loansMax: 3, frontMax: 2,
+		first: library.Terms{LoansMax: 3, LoanDays: 28, FrontMax: 2, ReceiptMS: library.ReceiptKeepMin.Milliseconds(), LogMax: 1_000_000, TimeZone: "UTC"},
 		loans: map[string]string{}, fetching: map[string]string{}, front: map[string]bool{}, out: map[string]bool{}, awaited: map[string]string{},
 		answers: map[string]json.RawMessage{}, decided: map[string]int{}, rejected: map[string]bool{},
 		asked: map[string]int{}, sent: map[string]string{}, forged: map[string]bool{},
@@ -49,7 +53,7 @@ func newModel() *model {
 // forget begins anew: the server has lost everything.
 func (m *model) forget() {
 	fresh := newModel()
-	fresh.loansMax, fresh.frontMax, fresh.forged, fresh.rejectionsMax = m.loansMax, m.frontMax, m.forged, m.rejectionsMax
+	fresh.first, fresh.forged, fresh.rejectionsMax = m.first, m.forged, m.rejectionsMax
 	*m = *fresh
 }
 
@@ -57,6 +61,7 @@ func (m *model) forget() {
 type receipt struct {
 	ID, Action, User, Outcome string
 	Books, Results            []string
+	DueMS                     int64 `json:"due_ms"`
 }
 
 // replay takes the log's new entries.
@@ -67,14 +72,14 @@ func (m *model) replay(entries []miniredis.StreamEntry, step int, told func(word
 			fields[entries[m.events].Values[i]] = entries[m.events].Values[i+1]
 		}
 		told("event " + fields["event"])
-		if err := m.apply(fields, step, told); err != nil {
+		if err := m.apply(fields, library.EntryTime(entries[m.events].ID), step, told); err != nil {
 			return fmt.Errorf("the log's entry %s, %q: %w", entries[m.events].ID, fields, err)
 		}
 	}
 	return nil
 }
 
-func (m *model) apply(fields map[string]string, step int, told func(word string)) error {
+func (m *model) apply(fields map[string]string, at time.Time, step int, told func(word string)) error {
 	var receipts []json.RawMessage
 	var orders [][]string
 	var books []string
@@ -86,7 +91,7 @@ func (m *model) apply(fields map[string]string, step int, told func(word string)
 		}
 	}
 	for _, text := range receipts {
-		if err := m.decide(text, step, told); err != nil {
+		if err := m.decide(text, at, step, told); err != nil {
 			return err
 		}
 	}
@@ -112,6 +117,15 @@ func (m *model) apply(fields map[string]string, step int, told func(word string)
 				m.answers[answer.ID], m.decided[answer.ID] = json.RawMessage(text), step
 			}
 		}
+	case "terms":
+		var from, to library.Terms
+		if err := errors.Join(json.Unmarshal([]byte(fields["from"]), &from), json.Unmarshal([]byte(fields["to"]), &to)); err != nil {
+			return err
+		}
+		if from != m.terms {
+			return fmt.Errorf("the terms were set in place of %+v, but they were %+v", from, m.terms)
+		}
+		m.terms, m.loansMax, m.frontMax = to, max(m.loansMax, to.LoansMax), max(m.frontMax, to.FrontMax)
 	case "retried":
 		for id, text := range m.answers {
 			if strings.Contains(string(text), `"outcome":"rejected"`) {
@@ -123,7 +137,7 @@ func (m *model) apply(fields map[string]string, step int, told func(word string)
 }
 
 // decide checks a decision, and takes its effect.
-func (m *model) decide(text json.RawMessage, step int, told func(word string)) error {
+func (m *model) decide(text json.RawMessage, at time.Time, step int, told func(word string)) error {
 	var got receipt
 	if err := json.Unmarshal(text, &got); err != nil {
 		return err
@@ -160,7 +174,7 @@ func (m *model) decide(text json.RawMessage, step int, told func(word string)) e
 			word = "already_yours"
 		case holder != "":
 			word = "unavailable"
-		case held+free > m.loansMax:
+		case held+free > m.terms.LoansMax:
 			word = "over_limit"
 		case m.front[book]:
 			word = "front"
@@ -174,6 +188,12 @@ func (m *model) decide(text json.RawMessage, step int, told func(word string)) e
 		told("result " + word)
 	}
 	told("outcome " + got.Outcome)
+	if zone, err := m.terms.Zone(); err != nil {
+		return err
+	} else if due := time.UnixMilli(got.DueMS).In(zone); got.DueMS > 0 &&
+		due.Format("2006-01-02 15:04:05.000") != at.In(zone).AddDate(0, 0, m.terms.LoanDays).Format(time.DateOnly)+" 23:59:59.999" {
+		return fmt.Errorf("order %s was decided at %s and is due at %s, which is not the end of day %d after", got.ID, at.In(zone), due, m.terms.LoanDays)
+	}
 	results := make([]string, len(got.Results))
 	for i, word := range got.Results {
 		results[i], _, _ = strings.Cut(word, ":")

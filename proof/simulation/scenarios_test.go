@@ -81,7 +81,7 @@ var scenarios = []scenario{
 			return err
 		})
 	}},
-	{"front storage is full", func(m *model) { m.frontMax = 1 }, func(s *story) {
+	{"front storage is full", func(m *model) { m.first.FrontMax = 1 }, func(s *story) {
 		s.start("worker1", both)
 		user1 := s.client("user1")
 		defer func() { user1.close() }()
@@ -89,7 +89,7 @@ var scenarios = []scenario{
 		user1.giveBack("back", "geb", "dune")
 	}},
 	{"a book is ordered before it is back on the shelves", func(m *model) {
-		m.frontMax, m.rejectionsMax = 0, 1
+		m.first.FrontMax, m.rejectionsMax = 0, 1
 		m.forged["geb"], m.forged["dune"] = true, true
 	}, func(s *story) {
 		s.start("worker1", both)
@@ -108,7 +108,7 @@ var scenarios = []scenario{
 	{"a forged order for a book on the shelves", func(m *model) { m.forged["geb"] = true }, func(s *story) {
 		s.start("worker1", both)
 		s.raw("XADD", keys.Fetches(), "*", "orders", `[["forged","geb"]]`)
-		s.until("geb is stored again", func() bool { return s.number("XLEN", keys.Events()) == 3 })
+		s.until("geb is stored again", func() bool { return s.number("XLEN", keys.Events()) == 4 })
 	}},
 	{"books that do not fit", func(m *model) {
 		m.rejectionsMax = 4
@@ -137,7 +137,7 @@ var scenarios = []scenario{
 				return nil
 			})
 			if err == nil && rejected != "" {
-				_, err = user1.Retry(ctx, library.Lending, rejected, 1000)
+				_, err = user1.Retry(ctx, library.Lending, rejected)
 			}
 			if errors.Is(err, worker.ErrNotRejected) {
 				return nil // an earlier try put it back
@@ -179,7 +179,7 @@ var scenarios = []scenario{
 		}
 		s.until("the entry is set aside", func() bool { return s.number("XLEN", keys.Rejected(library.Lending)) > 0 })
 	}},
-	{"what is pending for the dead is taken over, page after page", func(m *model) { m.loansMax = 4 }, func(s *story) {
+	{"what is pending for the dead is taken over, page after page", func(m *model) { m.first.LoansMax = 4 }, func(s *story) {
 		s.start("worker1", lendingOnly)
 		user1 := s.client("user1")
 		defer func() { user1.close() }()
@@ -195,7 +195,7 @@ var scenarios = []scenario{
 			s.world.report(fmt.Errorf("four pages of one entry each were taken over in %s, and not in one go", took))
 		}
 	}},
-	{"the lock lapses at every script", func(m *model) { m.frontMax, m.rejectionsMax = 0, 1 }, func(s *story) {
+	{"the lock lapses at every script", func(m *model) { m.first.FrontMax, m.rejectionsMax = 0, 1 }, func(s *story) {
 		s.start("worker1", both)
 		user1 := s.client("user1")
 		defer func() { user1.close() }()
@@ -314,6 +314,37 @@ var scenarios = []scenario{
 		user1.replicas = 1
 		user1.Replicas = 1
 		user1.arrivals(user1.request("first", "geb"))
+	}},
+	{"the terms change while orders wait", nil, func(s *story) {
+		s.start("worker1", both)
+		user1, director, other := s.client("user1"), s.client("director"), s.client("other")
+		defer func() { user1.close(); director.close(); other.close() }()
+		user1.arrivals(user1.request("first", "geb"))
+		change := func(name string, terms library.Terms, named ...string) {
+			s.hold("evalsha "+name, "evalsha terms", "eval terms")
+			var asking, agreeing sync.WaitGroup
+			asking.Go(func() {
+				if name == "lend" {
+					user1.request("second", "dune", "emma")
+				} else {
+					user1.giveBack("back", "geb")
+				}
+			})
+			// Both know the terms that stand, and only one of them replaces those.
+			for i, who := range []*client{director, other} {
+				agreeing.Go(func() { who.agree(terms, named[i:i+1]...) })
+			}
+			pause(s.ctx, time.Second)
+			s.hold("evalsha " + name)
+			agreeing.Wait()
+			s.hold()
+			asking.Wait()
+		}
+		terms := s.world.model.first
+		terms.LoansMax, terms.LoanDays, terms.FrontMax, terms.TimeZone = 2, 7, 0, "Europe/Berlin"
+		change("lend", terms, "limit", "loan-days")
+		change("return", terms, "front", "time-zone")
+		user1.request("third", "geb")
 	}},
 	{"two instances and two who want the same", nil, func(s *story) {
 		s.start("worker1", both)

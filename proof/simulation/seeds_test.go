@@ -122,8 +122,8 @@ func playSeed(t *testing.T, seed uint64) *world {
 	defer watch(replayOf(seed))()
 	cryptotest.SetGlobalRandom(t, seed)
 	return tell(t, seed, randomStory, func(w *world) {
-		w.model.loansMax = 2 + int(w.chance("", "limit", 0)%2)
-		w.model.frontMax = int(w.chance("", "front", 0) % 4)
+		w.model.first.LoansMax = 2 + int(w.chance("", "limit", 0)%2)
+		w.model.first.FrontMax = int(w.chance("", "front", 0) % 4)
 		perMille := []uint64{2, 8, 20, 40}[w.chance("", "faults", 0)%4]
 		w.decide = faultsOf(w, perMille)
 	})
@@ -143,7 +143,25 @@ func randomStory(s *story) {
 	for u := range 2 + number("users", 0, 3) {
 		users.Go(func() { s.randomUser(fmt.Sprintf("user%d", u+1)) })
 	}
+	if number("director", 0, 2) == 0 {
+		users.Go(s.randomDirector)
+	}
 	users.Wait()
+}
+
+// randomDirector changes the library's terms, some of them at a time.
+func (s *story) randomDirector() {
+	number := func(about string, i, of int) int { return int(s.world.chance("director", about, i) % uint64(of)) }
+	c := s.client("director")
+	defer func() { c.close() }()
+	for i := range 1 + number("changes", 0, 3) {
+		pause(s.ctx, time.Duration(number("think", i, 1000))*time.Millisecond)
+		terms := s.world.model.first
+		terms.LoansMax, terms.FrontMax, terms.LoanDays = 1+number("limit", i, 4), number("front", i, 4), 1+number("days", i, 60)
+		terms.TimeZone = []string{"UTC", "Europe/Berlin", "Pacific/Kiritimati"}[number("zone", i, 3)]
+		all := []string{"limit", "front", "loan-days", "time-zone"}
+		c.agree(terms, all[:1+number("which", i, len(all))]...)
+	}
 }
 
 func (s *story) randomUser(name string) {

@@ -364,8 +364,12 @@ func (w *world) perform(r *request) {
 	}
 	record.answer, record.changed = string(answer), changes(r.args, answer)
 	w.happen(record)
-	if script, isScript := strings.CutPrefix(r.label, "evalsha "); isScript && strings.HasPrefix(record.answer, "-FENCED") {
-		w.words[script+" answers FENCED"] = true
+	if script, isScript := strings.CutPrefix(r.label, "evalsha "); isScript {
+		for _, fault := range []string{"FENCED", "TERMS"} {
+			if strings.HasPrefix(record.answer, "-"+fault) {
+				w.words[script+" answers "+fault] = true
+			}
+		}
 	}
 	if record.changed {
 		w.fail(w.observe(r, answer))
@@ -562,7 +566,7 @@ var scriptNames = sync.OnceValue(func() map[string]string {
 	names := map[string]string{}
 	for name, script := range map[string]*redis.Script{
 		"lend": scripts.Lend, "return": scripts.Return, "fetch": scripts.Fetch, "store": scripts.Store, "deliver": scripts.Deliver,
-		"reject": scripts.Reject, "claim": scripts.Claim, "retire": scripts.Retire, "retry": scripts.Retry, "prolong": scripts.Prolong, "shed": scripts.Shed,
+		"reject": scripts.Reject, "claim": scripts.Claim, "retire": scripts.Retire, "retry": scripts.Retry, "prolong": scripts.Prolong, "shed": scripts.Shed, "terms": scripts.Terms,
 	} {
 		names[script.Hash()] = name
 	}

@@ -1,11 +1,18 @@
 -- orders.lua handles a batch of orders, for lend.lua and return.lua: each is decided once,
 -- and its receipt is kept. What an order is decided to be, the script says.
 --
+-- outdated       what to answer an instance that has reckoned by other terms than those in force, or nil
 -- read_orders    the batch, in columns
 -- find_receipts  the receipts that stand already, and the pages they stand on
 -- ending         the end of a receipt
 -- record         writes the log and the receipts
 -- ring           tells the clients that wait
+
+local function outdated(terms, version)
+  if call('HGET', terms, 'version') ~= version then
+    return redis.error_reply("TERMS the library's terms have changed")
+  end
+end
 
 -- read_orders cuts the columns out of ARGV, from the argument first on. A column can be
 -- passed on to a command in one go, and a table for each order would cost more than
@@ -38,7 +45,7 @@ local function find_receipts(inbox, group, receipts, older, page, requested, sli
       standing[n], void[#void + 1] = false, requested[n]
     end
   end
-  local pages = { receipts = receipts, older = older, page = page, full = call('EXISTS', page) == 0, void = void }
+  local pages = { receipts = receipts, older = older, page = page, full = call('EXISTS', page) == 0, void = void, lives = call('PTTL', receipts) }
   need('HSET', receipts, '', '') need('PEXPIRE', receipts, '0')
   if #void > 0 then need('HDEL', receipts, '') need('HDEL', older, '') end
   if pages.full then need_turn(pages) end
@@ -72,8 +79,7 @@ local function record(decided, entered, answers, events, log_max, name, pages, r
   end
   if pages.full then turn(pages, name, receipt_ms) end
   call('HSET', receipts, unpack(fields))
-  -- If nobody decides anything any more, nobody turns the page, so it also expires.
-  call('PEXPIRE', receipts, 3 * receipt_ms)
+  keep(pages, receipt_ms)
 end
 
 local function ring(bells, rung, requested, answers, standing)

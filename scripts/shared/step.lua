@@ -4,6 +4,7 @@
 -- fenced     what to answer an instance that lost its name, or nil
 -- need       a fault unless the Redis user may run a command
 -- need_done  the same, for all that done may run
+-- log_kept   about how many entries the log keeps
 -- done       acknowledges entries, and trims their inbox
 local call = redis.call
 
@@ -28,6 +29,12 @@ end
 local function need_done(inbox, group)
   need('XACK', inbox, group, '0-0') need('XLEN', inbox) need('XDEL', inbox, '0-0')
   need('XINFO', 'GROUPS', inbox) need('XTRIM', inbox, 'MINID', '0')
+end
+
+-- log_kept has no bound if the library has no terms yet: who sets them says how long its
+-- log is.
+local function log_kept(terms)
+  return string.match(call('HGET', terms, 'log_max') or '', '^%d+$') or '1000000000000'
 end
 
 -- done acknowledges entries, and trims their inbox to what is still needed: the oldest
