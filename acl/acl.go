@@ -58,7 +58,7 @@ var (
 
 // asking is what whoever asks for books needs.
 var asking = []grant{
-	{commands: connecting + " multi exec subscribe", channels: "lending:bell:*"},
+	{commands: connecting + " multi exec subscribe time", channels: "lending:bell:*"},
 	{commands: "xadd xlen xrange", keys: "~lending:requests ~lending:returns"},
 	{commands: "hget", keys: "%R~lending:receipts %R~lending:receipts:older %R~lending:loans %R~lending:fetching %R~lending:card:*"},
 	{commands: "hexists", keys: "%R~lending:receipts %R~lending:receipts:older %R~shelving:out:*"},

@@ -25,7 +25,8 @@ import (
 // from a receipt. A ring on the client's own Pub/Sub channel tells it at once; but
 // a bell may fail to ring, so it also looks the receipt up from time to time. If
 // neither the entry nor a receipt is there any more (the server lost its last
-// writes, say), it sends the order again: the same id takes effect once.
+// writes, say), it sends the order again: the same id takes effect once, for as long
+// as receipts are kept. Later than that it sends nothing again, see ErrForgotten.
 type Client struct {
 	// Replicas is how many replicas of the library's master must have a receipt before
 	// it is believed; set it before the first use. An order whose receipt was believed
@@ -39,6 +40,7 @@ type Client struct {
 	bell string // this client's word in its channel's name
 
 	appends appends
+	clocks  func() clocks
 
 	mu      sync.Mutex
 	bells   *redis.PubSub            // nil until the first wait
@@ -68,7 +70,7 @@ func NewClient(rdb redis.UniversalClient, name string) (*Client, error) {
 	}
 	return &Client{
 		rdb: rdb, keys: keys{library.Keys{Library: name}}, bell: rand.Text(),
-		appends: appends{rdb: rdb}, waiting: map[string][]chan string{}, looked: map[string]lookedAt{},
+		appends: appends{rdb: rdb}, clocks: readClocks, waiting: map[string][]chan string{}, looked: map[string]lookedAt{},
 	}, nil
 }
 
@@ -109,8 +111,8 @@ func (c *Client) Return(ctx context.Context, user string, books ...string) (*lib
 func (c *Client) Do(ctx context.Context, order Order) (*library.Receipt, error) {
 	rings, stop := c.listen(ctx, order.ID)
 	defer stop()
-	entry, err := c.send(ctx, order, c.bell)
-	if err != nil {
+	sent := c.newSending(order, c.bell)
+	if err := c.send(ctx, sent); err != nil {
 		return nil, err
 	}
 	look := func(ctx context.Context, id string) (*library.Receipt, error) {
@@ -120,7 +122,7 @@ func (c *Client) Do(ctx context.Context, order Order) (*library.Receipt, error) 
 		}
 		// Rubbish with the same id may have been rejected. An entry that was rejected is
 		// deleted, so as long as the order's own is there the order will be decided.
-		entries, err := c.rdb.XRange(ctx, c.inbox(order.Action), entry, entry).Result()
+		entries, err := c.rdb.XRange(ctx, c.inbox(order.Action), sent.entry, sent.entry).Result()
 		if err == nil && len(entries) > 0 {
 			err = fmt.Errorf("%w: %s", ErrNoReceipt, id)
 		}
@@ -131,9 +133,9 @@ func (c *Client) Do(ctx context.Context, order Order) (*library.Receipt, error) 
 	}
 	receipt, err := c.await(ctx, order.ID, rings, look, func() error {
 		// Nothing is left of the order, and it has no receipt: the server lost it.
-		lost, err := c.lost(ctx, order, entry)
+		lost, err := c.lost(ctx, sent)
 		if err == nil && lost {
-			entry, err = c.send(ctx, order, c.bell)
+			err = c.send(ctx, sent)
 		}
 		return err
 	})
@@ -146,8 +148,7 @@ func (c *Client) Do(ctx context.Context, order Order) (*library.Receipt, error) 
 // Send appends an order and returns without waiting for the answer. Its error
 // wraps ErrOrder, ErrNotSent or ErrUnknown, or is Redis's.
 func (c *Client) Send(ctx context.Context, order Order) error {
-	_, err := c.send(ctx, order, "")
-	return err
+	return c.send(ctx, c.newSending(order, ""))
 }
 
 func (c *Client) inbox(action library.Action) string {
@@ -157,39 +158,67 @@ func (c *Client) inbox(action library.Action) string {
 	return c.keys.Requests()
 }
 
-// send appends an order until Redis has confirmed it, and returns the entry's id.
-func (c *Client) send(ctx context.Context, order Order, bell string) (string, error) {
-	if err := order.check(); err != nil {
-		return "", err
+// A sending is an order on its way into its inbox, once or several times.
+type sending struct {
+	Order
+	bell  string
+	began clocks // before it was first sent
+	mayBe bool   // in the inbox: an append was confirmed, or had no reply
+	entry string // the id of the last entry that was confirmed
+	// oldest is the time in the first such id, by Redis's clock; zero without any.
+	oldest time.Time
+	late   time.Duration // how much later than that Redis's clock was when it was last asked
+}
+
+func (c *Client) newSending(order Order, bell string) *sending {
+	return &sending{Order: order, bell: bell, began: c.clocks()}
+}
+
+// isLate reports whether the order's receipt may have come and gone since it was first
+// sent, by the clock that says so first.
+func (c *Client) isLate(sent *sending) bool {
+	return max(sent.late, c.clocks().since(sent.began)) >= library.ReceiptKeepMin
+}
+
+// send appends an order until Redis has confirmed it.
+func (c *Client) send(ctx context.Context, sent *sending) error {
+	if err := sent.check(); err != nil {
+		return err
 	}
-	inbox := c.inbox(order.Action)
-	var entry string
-	maybe := false // an append without a reply may have taken effect
 	err := ctx.Err()
 	if err == nil {
 		// The service makes its group at 0, whenever it comes, so that it will be given
 		// what was appended before. So a client need not be allowed to make groups.
 		err = redisconn.Retry(ctx, redisconn.Passes, func() (err error) {
-			if !maybe {
-				err = c.checkBusy(ctx, order.Action)
+			if !sent.mayBe {
+				err = c.checkBusy(ctx, sent.Action)
+			} else if c.isLate(sent) {
+				err = ErrForgotten
 			}
-			if err == nil {
-				entry, err = c.appends.add(ctx, inbox, order.values(bell))
+			if err != nil {
+				return err
 			}
+			entry, err := c.appends.add(ctx, c.inbox(sent.Action), sent.values(sent.bell))
 			var reply redis.Error
-			maybe = maybe || err != nil && !errors.As(err, &reply) && !isUnsent(err)
+			sent.mayBe = sent.mayBe || err == nil || !errors.As(err, &reply) && !isUnsent(err)
+			if err == nil {
+				sent.entry = entry
+			}
 			return err
 		})
 	}
 	switch {
 	case err == nil:
-		return entry, nil
-	case ctx.Err() == nil:
-		return "", fmt.Errorf("send the %s: %w", order.Action, err)
-	case maybe:
-		return "", fmt.Errorf("%w: %s %s: %w", ErrUnknown, order.Action, order.ID, err)
+		if sent.oldest.IsZero() {
+			sent.oldest = library.EntryTime(sent.entry)
+		}
+		return nil
+	case ctx.Err() == nil && !errors.Is(err, ErrForgotten):
+		return fmt.Errorf("send the %s: %w", sent.Action, err)
+	case sent.mayBe:
+		return fmt.Errorf("%w: %s %s: %w", ErrUnknown, sent.Action, sent.ID, err)
 	}
-	return "", fmt.Errorf("%w: %s %s: %w", ErrNotSent, order.Action, order.ID, err)
+	return fmt.Errorf("%w: %s %s: %w", ErrNotSent, sent.Action, sent.ID, err)
 }
 
 // checkBusy returns an error that wraps ErrBusy if too many orders wait. It looks now and
@@ -265,6 +294,9 @@ func (c *Client) await(ctx context.Context, id string, rings <-chan string, look
 			unconfirmed = nil
 			err = missed()
 		}
+		if errors.Is(err, ErrForgotten) {
+			return nil, err
+		}
 		if err != nil && redisconn.KindOf(err) != redisconn.Passing && ctx.Err() == nil && !errors.Is(err, ErrUnknown) {
 			return nil, err
 		}
@@ -272,16 +304,19 @@ func (c *Client) await(ctx context.Context, id string, rings <-chan string, look
 }
 
 // lost reports whether neither an order's entry nor its receipt is there.
-func (c *Client) lost(ctx context.Context, order Order, entry string) (bool, error) {
+func (c *Client) lost(ctx context.Context, sent *sending) (bool, error) {
 	var entries *redis.XMessageSliceCmd
 	var answered func() bool
+	var now *redis.TimeCmd
 	err := redisconn.Together(ctx, c.rdb, func(pipe redis.Pipeliner) {
-		entries = pipe.XRange(ctx, c.inbox(order.Action), entry, entry)
-		answered = c.answered(ctx, pipe, order.ID)
+		entries = pipe.XRange(ctx, c.inbox(sent.Action), sent.entry, sent.entry)
+		answered = c.answered(ctx, pipe, sent.ID)
+		now = pipe.Time(ctx)
 	})
 	if err != nil {
 		return false, err
 	}
+	sent.late = now.Val().Sub(sent.oldest)
 	return len(entries.Val()) == 0 && !answered(), nil
 }
 

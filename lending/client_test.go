@@ -452,18 +452,18 @@ func TestAnOrderIsLostOnlyWhereNeitherItsEntryNorAReceiptIsLeft(t *testing.T) {
 		ctx := deadline(t)
 		client := newClient(t, rdb)
 		order := newOrder(t, library.Request, "ann", "geb")
-		entry, err := client.send(ctx, order, "")
-		if err != nil {
+		sent := client.newSending(order, "")
+		if err := client.send(ctx, sent); err != nil {
 			t.Fatal(err)
 		}
 		want := func(when string, want bool) {
 			t.Helper()
-			if lost, err := client.lost(ctx, order, entry); lost != want || err != nil {
+			if lost, err := client.lost(ctx, sent); lost != want || err != nil {
 				t.Errorf("%s: lost = %v, %v, want %v", when, lost, err, want)
 			}
 		}
 		want("while its entry is there", false)
-		if err := rdb.XDel(ctx, names.Requests(), entry).Err(); err != nil {
+		if err := rdb.XDel(ctx, names.Requests(), sent.entry).Err(); err != nil {
 			t.Fatal(err)
 		}
 		want("when nothing is left", true)

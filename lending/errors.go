@@ -19,6 +19,11 @@ var (
 	// return may still take effect; asking again with its id tells.
 	ErrUnknown = errors.New("the answer is not known yet")
 
+	// ErrForgotten is returned with ErrUnknown when nothing is left of a request or a
+	// return, and it was sent so long ago that its receipt may have ended. It may have
+	// taken effect, and could take effect again, so the client does not send it again.
+	ErrForgotten = errors.New("it was sent too long ago to be sent again, and nothing is left of it")
+
 	// ErrNoReceipt is returned when there is no receipt with that id: the request
 	// was not decided yet, or so long ago that its receipt is gone, or never sent.
 	ErrNoReceipt = errors.New("no receipt with this id")

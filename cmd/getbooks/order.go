@@ -233,6 +233,11 @@ func notKnown(c *urfave.Context, order lending.Order, err error) error {
 			return err
 		}
 	}
+	if errors.Is(err, lending.ErrForgotten) {
+		return &cli.ExitError{Code: cli.ExitUnknown, Err: fmt.Errorf(
+			"%s %s was sent so long ago that its receipt may have ended, and nothing is left of it: it may have taken effect, so it is not sent again; look at getbooks card %s",
+			order.Action, order.ID, library.Printable(order.User))}
+	}
 	if errors.Is(err, redisconn.ErrUnconfirmed) {
 		return &cli.ExitError{Code: cli.ExitUnknown, Err: fmt.Errorf(
 			"%s: %s %s has an answer, but too few replicas have confirmed it; %s", why(c), order.Action, order.ID, sureOf(c, order.ID))}

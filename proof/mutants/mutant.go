@@ -107,6 +107,9 @@ var mutants = []mutant{
 	{"promise", "receipts are kept as the terms of now say", []edit{
 		{"scripts/shared/receipts.lua", "math.max(receipt_ms, math.ceil(pages.lives / 3))", "receipt_ms"},
 	}},
+	{"asleep", "a client that slept sends its order again", []edit{
+		{"lending/client.go", "			} else if c.isLate(sent) {\n", "			} else if false {\n"},
+	}},
 	{"aof", "the append-only file is off", []edit{
 		{"proof/chaos/chaos_test.go", `"--appendonly", "yes"`, `"--appendonly", "no"`},
 	}},
