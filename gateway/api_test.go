@@ -117,7 +117,7 @@ func serve(t testing.TB, rdb *redis.Client, services ...string) {
 	}
 	logger := log.New(io.Discard)
 	keys := library.Keys{Library: "main"}
-	config := worker.Config{Redis: own, Keys: keys, Outage: redisconn.NewOutage(logger), Log: logger, LogMax: 100_000, ReceiptTTL: time.Hour}
+	config := worker.Config{Redis: own, Keys: keys, Outage: redisconn.NewOutage(logger), Log: logger}
 	ctx, cancel := context.WithCancel(context.Background())
 	config.Instance, err = worker.Take(ctx, own, worker.LockConfig{Keys: keys, Name: "worker-" + services[0], TTL: 10 * time.Minute, Services: services, Log: logger})
 	if err != nil {
@@ -125,11 +125,13 @@ func serve(t testing.TB, rdb *redis.Client, services ...string) {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return config.Instance.Run(ctx, config.Outage) })
+	terms := library.DefaultTerms()
+	terms.LoansMax = 3
 	for _, name := range services {
 		var service interface {
 			Prepare(context.Context) error
 			Inboxes() []worker.Inbox
-		} = lending.NewService(lending.Config{Config: config, LoansMax: 3, LoanDays: 28, FrontMax: 20})
+		} = lending.NewService(lending.Config{Config: config, Terms: terms})
 		if name == library.Shelving {
 			service = shelving.NewService(shelving.Config{Config: config})
 		}
