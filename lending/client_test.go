@@ -1301,10 +1301,11 @@ func TestTheLogTellsEachDecisionOfAnEntry(t *testing.T) {
 		}
 		entries := make([]string, len(orders))
 		for i, order := range orders {
-			var err error
-			if entries[i], err = client.send(ctx, order, ""); err != nil {
+			sent := client.newSending(order, "")
+			if err := client.send(ctx, sent); err != nil {
 				t.Fatal(err)
 			}
+			entries[i] = sent.entry
 		}
 		(&branch{services: []string{library.Lending}}).open(t, rdb)
 		var seen []*events.Event
