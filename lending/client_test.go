@@ -43,9 +43,6 @@ func wantReceipt(t testing.TB, got *library.Receipt, err error, want library.Rec
 	}
 }
 
-// due is when a loan ends that a test made up.
-var due = time.Date(2026, 12, 20, 10, 0, 0, 0, time.UTC)
-
 // An answer is what became of an order that was sent in the background.
 type answer struct {
 	receipt *library.Receipt
