@@ -21,17 +21,52 @@ func Follow(ctx context.Context, rdb redis.UniversalClient, keys library.Keys, s
 	return FollowUntil(ctx, rdb, keys, since, time.Time{}, seen)
 }
 
-// batch is how many entries of the log are read at once.
-const batch = 1000
+// EntriesMax is how many entries of the log are read at once.
+const EntriesMax = 1000
+
+// Now is the position after all that the log has when it is read first.
+const Now = "$"
+
+// Before is the position before all that happened from a moment on: the last id there can
+// be in the millisecond before.
+func Before(moment time.Time) string {
+	return fmt.Sprintf("%d-%d", max(0, moment.UnixMilli()-1), uint64(math.MaxUint64))
+}
 
 // FollowUntil is Follow up to a moment: it returns nil when that has come and the events
 // before it were seen. A zero until means for ever.
 func FollowUntil(ctx context.Context, rdb redis.UniversalClient, keys library.Keys, since, until time.Time, seen func(*Event) error) error {
-	last := "$"
+	last := Now
 	if !since.IsZero() {
-		// The last id there can be in the millisecond before.
-		last = fmt.Sprintf("%d-%d", max(0, since.UnixMilli()-1), uint64(math.MaxUint64))
+		last = Before(since)
 	}
+	over := errors.New("over")
+	err := followEntries(ctx, rdb, keys, last, until, func(entries []redis.XMessage) error {
+		for _, entry := range entries {
+			for _, event := range Parse(entry) {
+				if !until.IsZero() && event.Time.After(until) {
+					return over
+				}
+				if err := seen(event); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err == over {
+		return nil
+	}
+	return err
+}
+
+// FollowEntries is Follow for the log's entries after a position, which is the id of one
+// or Now: seen is called with those that were read at once.
+func FollowEntries(ctx context.Context, rdb redis.UniversalClient, keys library.Keys, last string, seen func([]redis.XMessage) error) error {
+	return followEntries(ctx, rdb, keys, last, time.Time{}, seen)
+}
+
+func followEntries(ctx context.Context, rdb redis.UniversalClient, keys library.Keys, last string, until time.Time, seen func([]redis.XMessage) error) error {
 	for {
 		block, over := 500*time.Millisecond, false
 		if !until.IsZero() {
@@ -43,18 +78,15 @@ func FollowUntil(ctx context.Context, rdb redis.UniversalClient, keys library.Ke
 		}
 		var streams []redis.XStream
 		err := redisconn.Retry(ctx, redisconn.Passes, func() (err error) {
-			if last == "$" {
+			if last == Now {
 				// Between two reads of "$" events would be missed, so it is read once.
-				newest, err := rdb.XRevRangeN(ctx, keys.Events(), "+", "-", 1).Result()
+				newest, err := Newest(ctx, rdb, keys)
 				if err != nil {
 					return err
 				}
-				last = "0-0"
-				for _, message := range newest {
-					last = message.ID
-				}
+				last = newest
 			}
-			streams, err = rdb.XRead(ctx, &redis.XReadArgs{Streams: []string{keys.Events(), last}, Count: batch, Block: block}).Result()
+			streams, err = rdb.XRead(ctx, &redis.XReadArgs{Streams: []string{keys.Events(), last}, Count: EntriesMax, Block: block}).Result()
 			return err
 		})
 		switch {
@@ -67,20 +99,23 @@ func FollowUntil(ctx context.Context, rdb redis.UniversalClient, keys library.Ke
 		case err != nil:
 			return fmt.Errorf("read the log: %w", err)
 		}
-		for _, message := range streams[0].Messages {
-			last = message.ID
-			for _, event := range Parse(message) {
-				if !until.IsZero() && event.Time.After(until) {
-					return nil
-				}
-				if err := seen(event); err != nil {
-					return err
-				}
-			}
+		entries := streams[0].Messages
+		last = entries[len(entries)-1].ID
+		if err := seen(entries); err != nil {
+			return err
 		}
 		// The clock here may be behind the one that made the ids.
-		if !until.IsZero() && len(streams[0].Messages) < batch && !library.EntryTime(last).Before(until) {
+		if !until.IsZero() && len(entries) < EntriesMax && !library.EntryTime(last).Before(until) {
 			return nil
 		}
 	}
+}
+
+// Newest is the id of the log's last entry; "0-0" if it has none.
+func Newest(ctx context.Context, rdb redis.UniversalClient, keys library.Keys) (string, error) {
+	newest, err := rdb.XRevRangeN(ctx, keys.Events(), "+", "-", 1).Result()
+	if err != nil || len(newest) == 0 {
+		return "0-0", err
+	}
+	return newest[0].ID, nil
 }

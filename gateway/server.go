@@ -37,6 +37,7 @@ type served struct {
 	Library
 	client *lending.Client
 	state  *state
+	feed   *feed
 }
 
 // New makes a gateway. It asks Redis nothing yet. Its error wraps ErrToken or
@@ -51,7 +52,7 @@ func New(config Config) (*Server, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.libraries = append(s.libraries, &served{Library: shown, client: client, state: newState(shown)})
+		s.libraries = append(s.libraries, &served{Library: shown, client: client, state: newState(shown), feed: newFeed(shown, config.Log)})
 	}
 	s.handler = s.protect(s.routes())
 	return s, nil
@@ -62,6 +63,7 @@ func (s *Server) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	s.pageRoutes(mux)
 	s.stateRoutes(mux)
+	s.feedRoutes(mux)
 	s.signInRoutes(mux)
 	s.metricsRoutes(mux)
 	s.apiRoutes(mux)
@@ -125,6 +127,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 func (s *Server) Close() error {
 	var failed error
 	for _, library := range s.libraries {
+		library.feed.close()
 		failed = errors.Join(failed, library.client.Close())
 	}
 	return failed
