@@ -8,8 +8,8 @@ help: ## print this help
 build: ## build static programs into bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
-run: build ## start the library on an embedded server, as instance worker1
-	bin/lendingd --embedded worker1
+run: build ## start the library on an embedded server, as instance worker1, and its page (HTTP=localhost:8081)
+	bin/lendingd --embedded --http $(or $(HTTP),localhost:8080) worker1
 
 man: build ## make manual pages and completions in bin/man and bin/completions
 	@mkdir -p bin/man bin/completions
@@ -18,9 +18,14 @@ man: build ## make manual pages and completions in bin/man and bin/completions
 	for shell in bash zsh fish; do for program in getbooks lendingd; do \
 		bin/$$program completion $$shell >bin/completions/$$program.$$shell || exit 1; done; done
 
+screenshot: ## make docs/page.png, the picture of the live page, in Chromium
+	go test ./proof/browser -count=1 -run '^TestScreenshot$$' -screenshot $(CURDIR)/docs/page.png
+
 test: ## run all tests, on a real redis-server too where the machine has one
 	@command -v redis-server >/dev/null || [ "$$CI" = true ] || \
 		echo 'No redis-server here: everything that needs a real one is left out; "apt-get install redis-server" brings it.'
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || [ "$$CI" = true ] || \
+		echo 'No Chromium here: the tests of the live page in a browser are left out; "apt-get install chromium" brings it.'
 	go test -timeout 1h ./...
 
 race: ## run all tests with the race detector
@@ -63,5 +68,5 @@ bench: ## measure speed, memory and storage against the targets (15 minutes; ONL
 mutants: ## break one guarantee after another, and show which suite notices (40 minutes; ONLY=fence,limit SUITES=scripts)
 	go run ./proof/mutants $(if $(ONLY),-only $(ONLY)) $(if $(SUITES),-suites $(SUITES)) $(if $(ONLY)$(SUITES),,-write docs/proof.md)
 
-.PHONY: help build run man test race cluster-test servers simulate chaos guarantees every-byte histories mutants lint bench
+.PHONY: help build run man screenshot test race cluster-test servers simulate chaos guarantees every-byte histories mutants lint bench
 .DEFAULT_GOAL := help

@@ -456,7 +456,8 @@ func walk(t *testing.T, file string) {
 	}
 }
 
-// makeRun returns the command by which make run starts the library.
+// makeRun returns the command by which make run starts the library, with its page at a
+// port that is free.
 func makeRun(t *testing.T) string {
 	makefile, err := os.ReadFile(filepath.Join("..", "Makefile"))
 	if err != nil {
@@ -466,7 +467,7 @@ func makeRun(t *testing.T) string {
 	if command == nil {
 		t.Fatal("the Makefile has no rule run that starts bin/lendingd")
 	}
-	return string(command[1])
+	return strings.Replace(string(command[1]), "$(or $(HTTP),localhost:8080)", "localhost:0", 1)
 }
 
 // A step is a command of a session, and what it prints.

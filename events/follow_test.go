@@ -97,7 +97,7 @@ func TestFollowUntilEndsWhenTheEventsBeforeWereSeen(t *testing.T) {
 		// More than it reads at once have the same time.
 		add("1500000000000-0")
 		var want []string
-		for i := range batch + 1 {
+		for i := range EntriesMax + 1 {
 			want = append(want, fmt.Sprintf("1500000000001-%d", i))
 			add(want[i])
 		}

@@ -62,12 +62,12 @@ func (s *Server) apiRoutes(mux *http.ServeMux) {
 		route(path, map[string]http.Handler{http.MethodGet: s.answered(needs, answer)})
 	}
 	route("/api/orders", map[string]http.Handler{http.MethodPost: s.answered(staff, s.placeOrder)})
-	get("/api/orders/{id}", staff, s.showOrder)
-	get("/api/orders/{id}/life", staff, s.showLife)
-	get("/api/users/{name}/card", staff, s.showCard)
-	get("/api/books/{name}", staff, s.showBook)
-	get("/api/rejected", staff, s.showRejected)
-	get("/api/status", anyone, s.showStatus)
+	get("/api/orders/{id}", staff, s.tellOrder)
+	get("/api/orders/{id}/life", staff, s.tellLife)
+	get("/api/users/{name}/card", staff, s.tellCard)
+	get("/api/books/{name}", staff, s.tellBook)
+	get("/api/rejected", staff, s.tellRejected)
+	get("/api/status", anyone, s.tellStatus)
 	route("/api/openapi.json", map[string]http.Handler{http.MethodGet: http.HandlerFunc(showOpenAPI)})
 	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, http.StatusNotFound, "there is nothing here; /api/openapi.json tells what there is")
@@ -227,8 +227,8 @@ func (s *Server) pending(w http.ResponseWriter, id string, action library.Action
 	s.writeJSON(w, http.StatusAccepted, library.Receipt{ID: id, Action: action, User: user, Outcome: "unknown", Books: []library.Line{}})
 }
 
-// showOrder answers with an order's receipt.
-func (s *Server) showOrder(w http.ResponseWriter, r *http.Request, l *served) error {
+// tellOrder answers with an order's receipt.
+func (s *Server) tellOrder(w http.ResponseWriter, r *http.Request, l *served) error {
 	id := r.PathValue("id")
 	wait, err := waitOf(r, 0)
 	if err != nil {
@@ -266,15 +266,15 @@ func (l *served) life(ctx context.Context, id string) (*explain.Life, error) {
 	return explain.Order(ctx, l.client, l.Redis, l.Keys, id)
 }
 
-func (s *Server) showLife(w http.ResponseWriter, r *http.Request, l *served) error {
+func (s *Server) tellLife(w http.ResponseWriter, r *http.Request, l *served) error {
 	return s.lookUp(w, r, func(ctx context.Context) (any, error) { return l.life(ctx, r.PathValue("id")) })
 }
 
-func (s *Server) showCard(w http.ResponseWriter, r *http.Request, l *served) error {
+func (s *Server) tellCard(w http.ResponseWriter, r *http.Request, l *served) error {
 	return s.lookUp(w, r, func(ctx context.Context) (any, error) { return l.client.Card(ctx, r.PathValue("name")) })
 }
 
-func (s *Server) showBook(w http.ResponseWriter, r *http.Request, l *served) error {
+func (s *Server) tellBook(w http.ResponseWriter, r *http.Request, l *served) error {
 	return s.lookUp(w, r, func(ctx context.Context) (any, error) {
 		return status.Book(ctx, l.client, l.Redis, l.Keys, r.PathValue("name"))
 	})
@@ -291,7 +291,7 @@ func (s *Server) lookUp(w http.ResponseWriter, r *http.Request, look func(contex
 	return err
 }
 
-func (s *Server) showStatus(w http.ResponseWriter, r *http.Request, l *served) error {
+func (s *Server) tellStatus(w http.ResponseWriter, r *http.Request, l *served) error {
 	now := l.state.now(r.Context())
 	if now.Error != "" {
 		w.Header().Set("Retry-After", awayPause)
@@ -310,8 +310,8 @@ type rejectedList struct {
 
 var errEnough = errors.New("enough")
 
-// showRejected answers with the oldest entries that were set aside.
-func (s *Server) showRejected(w http.ResponseWriter, r *http.Request, l *served) error {
+// tellRejected answers with the oldest entries that were set aside.
+func (s *Server) tellRejected(w http.ResponseWriter, r *http.Request, l *served) error {
 	limit := rejectedDefault
 	if text := r.URL.Query().Get("limit"); text != "" {
 		var err error

@@ -45,6 +45,8 @@ type told struct {
 	event, user, request string
 	books                []string
 	text                 []byte
+	time                 time.Time
+	front, shelves       int // how many books it lent from there
 }
 
 func tell(entry redis.XMessage) []told {
@@ -55,7 +57,17 @@ func tell(entry redis.XMessage) []told {
 		if i < len(happened)-1 {
 			at.events = i + 1
 		}
-		all[i] = told{at: at, event: event.Event, user: event.User, request: event.Request, books: event.Books}
+		all[i] = told{at: at, event: event.Event, user: event.User, request: event.Request, books: event.Books, time: event.Time}
+		if event.Event == "lent" && event.Receipt != nil {
+			for _, line := range event.Receipt.Books {
+				switch line.From {
+				case library.FromFront:
+					all[i].front++
+				case library.FromShelves:
+					all[i].shelves++
+				}
+			}
+		}
 		data, err := json.Marshal(event)
 		if err != nil {
 			continue // not one of its fields can fail
@@ -112,12 +124,14 @@ type feed struct {
 	drops  int64            // clients that were too slow
 	totals map[string]int64 // events by what happened, since the gateway began
 	byWhom map[string]int64 // and by the instance that did it
+	noted  course
 }
 
 func newFeed(l Library, log *log.Logger) *feed {
 	return &feed{
 		Library: l, log: log, patience: slowClient, recentMax: recentBytesMax, catchUps: make(chan struct{}, catchUpsMax), changed: make(chan struct{}),
 		totals: map[string]int64{}, byWhom: map[string]int64{},
+		noted: course{decided: map[string]time.Time{}},
 	}
 }
 
@@ -262,6 +276,7 @@ func (f *feed) add(ctx context.Context, gap *cut, entries []redis.XMessage) posi
 		f.end = next.end
 		for _, event := range next.events {
 			count(f.totals, library.Plain(event.event), 1)
+			f.noted.note(&event)
 		}
 		for by, n := range whom {
 			count(f.byWhom, by, n)
@@ -362,6 +377,13 @@ func (f *feed) tally() (so tally, at position) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return tally{maps.Clone(f.totals), maps.Clone(f.byWhom)}, f.end
+}
+
+// course is what was noted since it was asked last.
+func (f *feed) course() course {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.noted.take(time.Now())
 }
 
 // since is what happened since an earlier tally.

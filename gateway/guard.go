@@ -33,7 +33,7 @@ func (s *Server) guard(needs access, handle handler) http.Handler {
 			s.refuse(w, r, http.StatusUnauthorized, "this is for staff: sign in, or send the token as a bearer token")
 			return
 		}
-		l := s.find(r)
+		l := s.meant(r)
 		if l == nil {
 			s.refuse(w, r, http.StatusNotFound, "this gateway does not show a library of that name")
 			return

@@ -2,19 +2,54 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"embed"
+	"errors"
 	"html/template"
 	"io/fs"
 	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"example.com/library/lending"
+	"example.com/library/library"
+	"example.com/library/status"
+	"example.com/library/worker"
 )
 
 //go:embed page
 var files embed.FS
 
-var templates = template.Must(template.ParseFS(files, "page/*.html"))
+var templates = template.Must(template.New("").Funcs(template.FuncMap{
+	"page":  pagePath,
+	"plain": library.Plain,
+	"inbox": func(stream string) string { _, inbox, _ := strings.Cut(stream, ":"); return inbox },
+	"age": func(d time.Duration) string {
+		if d == 0 {
+			return "–"
+		}
+		return d.Round(100 * time.Millisecond).String()
+	},
+	"where": func(place lending.Place) string { return places[place] },
+	"day":   func(t time.Time) string { return t.UTC().Format("2 Jan 2006") },
+}).ParseFS(files, "page/*.html"))
+
+// places are where a book can be, in words.
+var places = map[lending.Place]string{
+	lending.InFront: "in front storage", lending.IsLent: "lent", lending.OnWay: "lent, and on its way from the shelves",
+	status.OnShelves: "on the shelves", status.ToShelves: "on its way to the shelves",
+}
 
 func (s *Server) pageRoutes(mux *http.ServeMux) {
 	mux.Handle("GET /{$}", s.guard(anyone, s.showPage))
+	mux.Handle("POST /ask", s.guard(staff, s.ask))
+	mux.Handle("GET /find", s.guard(staff, s.find))
+	for kind, show := range map[string]handler{"users": s.showUser, "books": s.showBook, "orders": s.showOrder} {
+		mux.Handle("GET /"+kind+"/{name}", s.guard(staff, show))
+		mux.Handle("GET /"+kind+"/{$}", s.guard(staff, show))
+	}
+	mux.Handle("GET /rejected", s.guard(staff, s.showRejected))
 	assets, err := fs.Sub(files, "page/assets")
 	if err != nil {
 		panic(err) // the folder is embedded
@@ -24,24 +59,130 @@ func (s *Server) pageRoutes(mux *http.ServeMux) {
 
 // A view is what every page is told.
 type view struct {
+	Library   string
 	Libraries []string
 	Staff     bool // whoever looks may see names
 	Signs     bool // there is a token to sign in by
 	Body      any  // what this page alone is told
 }
 
+// pagePath is the address of the page of a user, a book or an order. Browsers and servers
+// take dots for a step up the path, however they are escaped.
+func pagePath(kind, name, library string) string {
+	if name == "." || name == ".." {
+		return "/" + kind + "/?" + url.Values{"name": {name}, "library": {library}}.Encode()
+	}
+	return "/" + kind + "/" + url.PathEscape(name) + "?library=" + url.QueryEscape(library)
+}
+
+// nameOf is the name in such an address.
+func nameOf(r *http.Request) string {
+	if name := r.PathValue("name"); name != "" {
+		return name
+	}
+	return r.URL.Query().Get("name")
+}
+
+// showPage shows what is so now, and what happens.
 func (s *Server) showPage(w http.ResponseWriter, r *http.Request, l *served) {
 	s.render(w, r, http.StatusOK, "page.html", l.state.now(r.Context()))
 }
 
+// find leads to the page of what somebody looks for. An order is known by its receipt, and
+// a user by a card; everything else is the name of a book.
+func (s *Server) find(w http.ResponseWriter, r *http.Request, l *served) {
+	text := strings.TrimSpace(r.URL.Query().Get("q"))
+	ctx, cancel := context.WithTimeout(r.Context(), lookPatience)
+	defer cancel()
+	kind := "books"
+	if _, err := l.client.Receipt(ctx, text); err == nil {
+		kind = "orders"
+	} else if card, err := l.client.Card(ctx, text); err == nil && len(card.Loans) > 0 {
+		kind = "users"
+	}
+	http.Redirect(w, r, pagePath(kind, text, l.Keys.Library), http.StatusSeeOther)
+}
+
+func (s *Server) showUser(w http.ResponseWriter, r *http.Request, l *served) {
+	ctx, cancel := context.WithTimeout(r.Context(), lookPatience)
+	defer cancel()
+	card, err := l.client.Card(ctx, nameOf(r))
+	s.showFound(w, r, "user.html", card, err)
+}
+
+func (s *Server) showBook(w http.ResponseWriter, r *http.Request, l *served) {
+	ctx, cancel := context.WithTimeout(r.Context(), lookPatience)
+	defer cancel()
+	book, err := status.Book(ctx, l.client, l.Redis, l.Keys, nameOf(r))
+	s.showFound(w, r, "book.html", book, err)
+}
+
+// An orderView is an order's id, and its receipt if it has one.
+type orderView struct {
+	ID      string
+	Receipt *library.Receipt
+}
+
+func (s *Server) showOrder(w http.ResponseWriter, r *http.Request, l *served) {
+	ctx, cancel := context.WithTimeout(r.Context(), lookPatience)
+	defer cancel()
+	order := orderView{ID: nameOf(r)}
+	var err error
+	order.Receipt, err = l.client.Receipt(ctx, order.ID)
+	if errors.Is(err, lending.ErrNoReceipt) || errors.Is(err, lending.ErrUnknown) {
+		err = nil // it is not decided yet, or was long ago: what the log has is shown
+	}
+	s.showFound(w, r, "order.html", order, err)
+}
+
+func (s *Server) showRejected(w http.ResponseWriter, r *http.Request, l *served) {
+	ctx, cancel := context.WithTimeout(r.Context(), lookPatience)
+	defer cancel()
+	var entries []worker.RejectedEntry
+	enough := errors.New("enough")
+	var err error
+	for _, service := range library.Services() {
+		count := 0
+		err = worker.EachRejected(ctx, l.Redis, l.Keys, service, func(entry worker.RejectedEntry) error {
+			if count++; count > rejectedMax {
+				return enough
+			}
+			entries = append(entries, entry)
+			return nil
+		})
+		if errors.Is(err, enough) {
+			err = nil
+		}
+		if err != nil {
+			break
+		}
+	}
+	s.showFound(w, r, "rejected.html", entries, err)
+}
+
+// showFound shows a page, or says why what it is about cannot be told.
+func (s *Server) showFound(w http.ResponseWriter, r *http.Request, name string, body any, err error) {
+	switch {
+	case errors.Is(err, library.ErrName):
+		s.refuse(w, r, http.StatusBadRequest, library.Plain(err.Error()))
+	case err != nil:
+		s.refuse(w, r, http.StatusServiceUnavailable, "Redis cannot tell just now: "+library.Plain(err.Error()))
+	default:
+		s.render(w, r, http.StatusOK, name, body)
+	}
+}
+
 // render answers with a page. It is made in full first, so that no half of one is sent.
 func (s *Server) render(w http.ResponseWriter, r *http.Request, status int, name string, body any) {
-	told := view{Staff: s.isStaff(r), Signs: s.config.Token != "", Body: body}
+	shown := view{Staff: s.isStaff(r), Signs: s.config.Token != "", Body: body}
 	for _, library := range s.libraries {
-		told.Libraries = append(told.Libraries, library.Keys.Library)
+		shown.Libraries = append(shown.Libraries, library.Keys.Library)
+	}
+	if l := s.meant(r); l != nil {
+		shown.Library = l.Keys.Library
 	}
 	var page bytes.Buffer
-	if err := templates.ExecuteTemplate(&page, name, told); err != nil {
+	if err := templates.ExecuteTemplate(&page, name, shown); err != nil {
 		s.config.Log.Error("a page cannot be made", "page", name, "error", err)
 		http.Error(w, "this page cannot be made", http.StatusInternalServerError)
 		return

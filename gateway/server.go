@@ -38,6 +38,7 @@ type served struct {
 	client *lending.Client
 	state  *state
 	feed   *feed
+	audit  auditor
 }
 
 // New makes a gateway. It asks Redis nothing yet. Its error wraps ErrToken or
@@ -64,6 +65,7 @@ func (s *Server) routes() *http.ServeMux {
 	s.pageRoutes(mux)
 	s.stateRoutes(mux)
 	s.feedRoutes(mux)
+	s.auditRoutes(mux)
 	s.signInRoutes(mux)
 	s.metricsRoutes(mux)
 	s.apiRoutes(mux)
@@ -97,6 +99,9 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		scheme = "https"
 	}
 	s.config.Log.Info("the page is ready; open it in a browser", "url", scheme+"://"+listener.Addr().String()+"/")
+	for _, l := range s.libraries {
+		go s.sampling(ctx, l)
+	}
 	served := make(chan error, 1)
 	go func() {
 		limited := netutil.LimitListener(listener, connectionsMax)
@@ -133,8 +138,8 @@ func (s *Server) Close() error {
 	return failed
 }
 
-// find is the library that a request means; nil if the gateway does not show it.
-func (s *Server) find(r *http.Request) *served {
+// meant is the library that a request means; nil if the gateway does not show it.
+func (s *Server) meant(r *http.Request) *served {
 	name := r.URL.Query().Get("library")
 	for _, library := range s.libraries {
 		if name == "" || name == library.Keys.Library {

@@ -20,6 +20,7 @@ const (
 
 func (s *Server) stateRoutes(mux *http.ServeMux) {
 	mux.Handle("GET /state", s.guard(anyone, s.showState))
+	mux.Handle("GET /samples", s.guard(anyone, s.showSamples))
 }
 
 func (s *Server) showState(w http.ResponseWriter, r *http.Request, l *served) {
@@ -30,9 +31,10 @@ func (s *Server) showState(w http.ResponseWriter, r *http.Request, l *served) {
 type seen struct {
 	// At is when it was read.
 	At time.Time `json:"at"`
-	// Status is what was read; after an error what was read before; nil if nothing ever was.
+	// Status is what was read; if nothing could be read now what was read before; nil if
+	// nothing ever was.
 	Status *status.Status `json:"status"`
-	// Error says why it could not be read now, or is empty.
+	// Error says why some of it could not be read now, or is empty.
 	Error string `json:"error,omitempty"`
 }
 
@@ -62,10 +64,13 @@ func (s *state) now(ctx context.Context) seen {
 	defer cancel()
 	found, err := s.look(ctx)
 	s.read = time.Now()
-	if err != nil {
-		s.last.Error = library.Plain(err.Error())
-	} else {
+	switch {
+	case err == nil:
 		s.last = seen{At: time.Now().UTC(), Status: found}
+	case len(found.Streams) > 0: // a part of it could be read
+		s.last = seen{At: time.Now().UTC(), Status: found, Error: library.Plain(err.Error())}
+	default:
+		s.last.Error = library.Plain(err.Error())
 	}
 	return s.last
 }
