@@ -20,9 +20,10 @@ func aclCommand() *urfave.Command {
 	return &urfave.Command{
 		Name:  "acl",
 		Usage: "print the rules by which Redis gives each program only what it needs",
-		Description: `There are four users: getbooks; lending and shelving, as which lendingd runs these
-services; and staff, who may read all and write nothing (lendingd status, top, rejected,
-audit and --metrics, getbooks book --staff). The user default is turned off, so have a user of your own first:
+		Description: `There are six users: getbooks; lending and shelving, as which lendingd runs these
+services; staff, who may read all and write nothing (lendingd status, top, rejected,
+audit and --metrics, getbooks book --staff); director, who sets the terms; and gateway,
+for the page. The user default is turned off, so have a user of your own first:
 
    redis-cli ACL SETUSER operator on '>PASSWORD' '~*' '&*' +@all
    export REDISCLI_AUTH=PASSWORD
