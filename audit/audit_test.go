@@ -14,6 +14,7 @@ import (
 	"example.com/library/audit"
 	"example.com/library/internal/redistest"
 	"example.com/library/library"
+	"example.com/library/redisconn"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -364,6 +365,27 @@ func TestWhatADeadWorkerLeftIsNotWrongAtOnce(t *testing.T) {
 			t.Error("it waited on when there was nothing to wait for")
 		}
 	})
+}
+
+// What nobody could have meant is for the services to set aside. Until then it holds
+// nothing up.
+func TestAnEntryThatIsTooLargeToReadIsNoFinding(t *testing.T) {
+	rdb := redistest.Start(t).Client(t)
+	d := newDesk(t, rdb, names).furnish()
+	for _, service := range []string{library.Lending, library.Shelving} {
+		for _, inbox := range names.Inboxes(service) {
+			d.must(rdb.XAdd(d.ctx, &redis.XAddArgs{Stream: inbox, Values: []string{"orders", strings.Repeat("x", 2<<20)}}).Err())
+		}
+	}
+	bounded, err := redisconn.Connect(redisconn.Options{Address: redisconn.Where(rdb), ReplyMax: 1 << 20})
+	d.must(err)
+	defer bounded.Close()
+	report, err := audit.Check(d.ctx, audit.Config{Redis: bounded, Keys: names})
+	d.must(err)
+	d.wants(report.Findings)
+	report, err = audit.Verify(d.ctx, audit.Config{Redis: bounded, Keys: names})
+	d.must(err)
+	d.wants(report.Findings)
 }
 
 func newOther(t *testing.T, rdb *redis.Client) *redis.Client {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"example.com/library/library"
+	"example.com/library/redisconn"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -146,18 +147,17 @@ func eachPair(page []string, f func(field, value string)) {
 	}
 }
 
-// stream calls f with the entries of a stream, page by page.
+// stream calls f with the entries of a stream, page by page. One that is too large to
+// read has no fields.
 func (o *observer) stream(ctx context.Context, key string, f func([]redis.XMessage)) error {
-	for start := "-"; !o.broken[key]; {
-		page, err := o.rdb.XRangeN(ctx, key, start, "+", logPage).Result()
+	if o.broken[key] {
+		return nil
+	}
+	for page, err := range redisconn.Pages(ctx, o.rdb, key, "-", "+", logPage) {
 		if err != nil {
 			return o.missing(key, err)
 		}
 		f(page)
-		if len(page) < logPage {
-			break
-		}
-		start = "(" + page[len(page)-1].ID
 	}
 	return nil
 }

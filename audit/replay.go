@@ -12,6 +12,8 @@ import (
 
 	"example.com/library/library"
 
+	"example.com/library/redisconn"
+
 	"github.com/redis/go-redis/v9"
 )
 
@@ -133,12 +135,17 @@ func (r *replay) mayMiss(id string) bool {
 
 // to reads the log up to an entry.
 func (r *replay) to(ctx context.Context, until string) error {
-	for isBefore(r.last, until) {
+	for size := int64(logPage); isBefore(r.last, until); size = min(2*size, logPage) {
 		start := r.last
 		if r.entries == 0 {
 			start = "-"
 		}
-		page, err := r.rdb.XRangeN(ctx, r.keys.Events(), start, until, logPage).Result()
+		page, err := r.rdb.XRangeN(ctx, r.keys.Events(), start, until, size).Result()
+		var large *redisconn.LargeReplyError
+		if errors.As(err, &large) && size > 2 {
+			size = 1 // then two: one that was read, and the next
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("read the log: %w", err)
 		}

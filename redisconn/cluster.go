@@ -14,7 +14,7 @@ import (
 
 // connectCluster makes a client of the Redis Cluster that has a node at each
 // address. It needs one of them to answer, and learns of all other nodes from it.
-func connectCluster(nodes []*redis.Options) (redis.UniversalClient, error) {
+func connectCluster(nodes []*redis.Options, replyMax int64) (redis.UniversalClient, error) {
 	first := nodes[0]
 	options := &redis.ClusterOptions{
 		Protocol: first.Protocol, ClientName: first.ClientName, Username: first.Username, Password: first.Password, TLSConfig: first.TLSConfig,
@@ -44,6 +44,9 @@ func connectCluster(nodes []*redis.Options) (redis.UniversalClient, error) {
 	cluster.AddHook(patienceHook{})
 	cluster.AddHook(noRetryHook{})
 	cluster.OnNewNode(func(node *redis.Client) {
+		if replyMax > 0 {
+			node.AddHook(replyHook{replyMax})
+		}
 		node.AddHook(topologyHook{cluster, hostOf(node.Options().Addr)})
 		node.AddHook(permissionHook{options.Username})
 	})

@@ -45,6 +45,10 @@ type Options struct {
 	// Certificates are what the server is known by, and this program to it. They need
 	// TLS, or an address that says it.
 	Certificates Certificates
+	// ReplyMax is how many bytes a reply may have, or the replies to one pipeline. A
+	// larger one is a LargeReplyError. A client that subscribes must not have it, for
+	// it is told things without asking. Default: 0, no bound.
+	ReplyMax int64
 }
 
 // Connect makes a client for one library; it does not dial yet. Its error wraps
@@ -69,9 +73,12 @@ func Connect(options Options) (redis.UniversalClient, error) {
 		servers = append(servers, server)
 	}
 	if options.Cluster {
-		return connectCluster(servers)
+		return connectCluster(servers, options.ReplyMax)
 	}
 	rdb := redis.NewClient(place(options.Library, servers))
+	if options.ReplyMax > 0 {
+		rdb.AddHook(replyHook{options.ReplyMax})
+	}
 	rdb.AddHook(patienceHook{})
 	rdb.AddHook(permissionHook{rdb.Options().Username})
 	return rdb, nil

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/library/acl"
 	"example.com/library/library"
 	"example.com/library/redisconn"
 
@@ -109,6 +110,10 @@ func Libraries(c *cli.Context) []string {
 	return names
 }
 
+// replyMax is more than anything that a library's own entries make up, and little
+// enough to be read in time.
+const replyMax = 16 << 20
+
 func connect(c *cli.Context, names []string, role string) ([]Connection, error) {
 	for _, name := range names {
 		if err := library.CheckTag("library", name); err != nil {
@@ -130,6 +135,9 @@ func connect(c *cli.Context, names []string, role string) ([]Connection, error) 
 		if err := CheckSecret("key", key); err != nil {
 			return nil, err
 		}
+	}
+	if role != acl.Getbooks { // whose client subscribes
+		options.ReplyMax = replyMax
 	}
 	var err error
 	if options.User, options.Password, err = credentials(c, role); err != nil {
