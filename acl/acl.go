@@ -45,7 +45,7 @@ var locking = grant{commands: "exists get getrange set pexpire del", keys: "~ins
 
 // reading is what a service needs to read its inboxes: in its group, as one of its
 // instances, taking over what another left, and setting aside what cannot be applied.
-const reading = "xadd xlen xrange xdel xtrim xack xclaim xpending xreadgroup xinfo|groups xinfo|consumers" +
+const reading = "xadd xlen xrange xdel xtrim xack xclaim xpending xreadgroup xinfo|groups xinfo|consumers memory|usage" +
 	" xgroup|create xgroup|createconsumer xgroup|delconsumer"
 
 // readingTerms is what it takes to know the library's terms, termsInScripts to decide by

@@ -35,7 +35,7 @@ func Check(ctx context.Context, config Config) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.run(ctx, a.agreement, a.books, a.receipts, a.limit, a.away, a.values, a.orders, a.rejected, a.locked, a.dead)
+	return a.run(ctx, a.agreement, a.books, a.receipts, a.limit, a.away, a.values, a.orders, a.rejected, a.locked, a.dead, a.stuck)
 }
 
 // An audit is a Check under way.

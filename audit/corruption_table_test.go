@@ -262,6 +262,9 @@ var corruptions = []corruption{
 	{name: "a worker is started anew for the other service only", do: []string{`SET @instance:worker1 TOKENTOKENTOKENTOKENTOKENT{"services":["shelving"]} PX 60000`}, want: []found{
 		{"pending", "lending:returns", "", "", "", "", `an entry is pending for the instance "worker1", which does not run the lending service any more, and nobody takes over; does an instance run that serves this inbox?`},
 	}},
+	{name: "an entry keeps coming back", do: []string{"XCLAIM @shelving:stores shelving worker1 0 ENTRY(shelving:stores,books) RETRYCOUNT 7 JUSTID"}, want: []found{
+		{"pending", "shelving:stores", "", "", "", "", `was delivered 7 times and never finished; it is tried again at a slow pace; the log of the instance "worker1" tells why it fails`},
+	}},
 	{name: "the first event is deleted", do: []string{`XDEL @events ENTRY(events,"id":"r4")`}, onlyRedis: deletions, want: []found{
 		{"log", "events", "", "", "", "deleted decided r4", "somebody deleted this entry from the log, and perhaps others before it"},
 	}},

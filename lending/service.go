@@ -79,7 +79,7 @@ func (s *Service) Inboxes() []worker.Inbox {
 		}
 	}
 	deliveries := inbox(s.keys.Deliveries(), s.Deliver, worker.Reject)
-	deliveries.Batch = worker.ParcelsBatch
+	deliveries.Batch, deliveries.Patient = worker.ParcelsBatch, true
 	requests := inbox(s.keys.Requests(), s.Lend, s.rejectOrder(library.Request))
 	returns := inbox(s.keys.Returns(), s.Return, s.rejectOrder(library.Return))
 	// What is left free is for returns, which end loans.

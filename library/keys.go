@@ -30,6 +30,9 @@ func (k Keys) Fetches() string { return k.Key("shelving:fetches") }
 // shelves, appended to by the lending service. Field: books (a JSON array).
 func (k Keys) Stores() string { return k.Key("shelving:stores") }
 
+// FromClients reports whether clients append to an inbox. To all others only services do.
+func (k Keys) FromClients(inbox string) bool { return inbox == k.Requests() || inbox == k.Returns() }
+
 // Rejected is a STREAM of the entries that a service set aside. Fields: stream,
 // entry, reason, and the entry's own fields with a dot before their names.
 func (k Keys) Rejected(service string) string { return k.Key(service + ":rejected") }

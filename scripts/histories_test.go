@@ -475,19 +475,18 @@ func (h *history) claim() (string, step) {
 		}
 		args := []any{tokens[by], workers[by], workers[from], group, setMax}
 		for _, id := range pending {
-			args = append(args, id)
+			args = append(args, id, 2, 0)
 		}
 		reply, err := s.do(t, call{claim().script, []string{locks[by], locks[from], inbox, "terms", "rejected", "events"}, args, nil})
 		if err != nil {
 			return nil, err
 		}
-		for _, claimed := range reply.([]any)[0].([]any) {
-			entry := redis.XMessage{ID: claimed.([]any)[0].(string), Values: map[string]any{}}
-			fields := claimed.([]any)[2].([]any)
-			for i := 0; i < len(fields); i += 2 {
-				entry.Values[fields[i].(string)] = fields[i+1]
+		for _, id := range reply.([]any)[0].([]any) {
+			entry, err := s.rdb.XRange(t.Context(), inbox, id.(string), id.(string)).Result()
+			if err != nil {
+				return nil, err
 			}
-			b.entries[which] = append(b.entries[which], entry)
+			b.entries[which] = append(b.entries[which], entry...)
 		}
 		if which == 1 && len(b.entries[1]) > 0 {
 			h.inHand = append(h.inHand, b)
@@ -505,7 +504,7 @@ func (h *history) retire() (string, step) {
 	}
 }
 
-// retry puts an entry back that was set aside.
+// retry puts an entry back that was set aside, or now and then gives it up.
 func (h *history) retry() (string, step) {
 	nth := h.random.IntN(100)
 	return "retry", func(t *testing.T, s *side, _ int) (any, error) {

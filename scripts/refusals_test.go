@@ -34,14 +34,15 @@ func TestAServerThatTakesNoWritesIsAFaultThatPassesAndChangesNothing(t *testing.
 		code          string
 		begin, passed func(t *testing.T)
 		// allows are the calls that the server takes all the same.
-		allows func(adds bool) bool
+		allows func(example string, adds bool) bool
 	}{
 		{
 			code:   "OOM",
 			begin:  func(t *testing.T) { set(t, "maxmemory", "1") },
 			passed: func(t *testing.T) { set(t, "maxmemory", "0") },
-			// What adds nothing is done: it may be what makes room.
-			allows: func(adds bool) bool { return !adds },
+			// What adds nothing is done: it may be what makes room. So is claim.lua, which must
+			// move an entry before it knows whether there is anything to add.
+			allows: func(example string, adds bool) bool { return !adds || example == "claim" },
 		},
 		{
 			code: "READONLY",
@@ -91,9 +92,9 @@ func TestAServerThatTakesNoWritesIsAFaultThatPassesAndChangesNothing(t *testing.
 				refusal.begin(t)
 				from := b.now(t)
 				reply, err := b.do(t, example.call)
-				if refusal.allows != nil && refusal.allows(adds) {
+				if refusal.allows != nil && refusal.allows(name, adds) {
 					if err != nil {
-						t.Errorf("the script answered %v, want no fault: it needs no memory", err)
+						t.Errorf("the script answered %v, want no fault", err)
 					}
 					b.wantResult(t, want, from, reply)
 					refusal.passed(t)

@@ -45,7 +45,7 @@ func (s *Service) Inboxes() []worker.Inbox {
 	inbox := func(key string, handle func(context.Context, []worker.Entry) ([]worker.Rejection, error)) worker.Inbox {
 		return worker.Inbox{
 			Service: library.Shelving, Stream: key, Batch: worker.ParcelsBatch, Batches: 4,
-			Prepare: s.Prepare, Handle: handle, Reject: worker.Reject,
+			Prepare: s.Prepare, Handle: handle, Reject: worker.Reject, Patient: true,
 		}
 	}
 	fetches, stores := inbox(s.keys.Fetches(), s.Fetch), inbox(s.keys.Stores(), s.Store)

@@ -20,6 +20,12 @@ const (
 	// deliveriesMax is how often an entry may be given to an instance. One that
 	// comes back more often is likely what brings the instances down.
 	deliveriesMax = 5
+	// looksMax is how often it may fail to be read then. One that came back more often is
+	// set aside by its id alone.
+	looksMax = 2 * deliveriesMax
+	// looksLargeMax is the same where the inbox takes so much memory that it has large entries:
+	// a slow server stands still for seconds at each look.
+	looksLargeMax = 2
 	// faultsMax is how often an entry whose script fails is tried by one instance.
 	faultsMax = 5
 	// rejectedMax is about how many entries a service keeps set aside.
@@ -31,14 +37,16 @@ const (
 	sweepPause = time.Second
 	// boundSweeps is after how many sweeps one bounds the others' locks, see boundLock.
 	boundSweeps = 60
-	// strayIdle is how long an entry may be pending for this instance without being
+	// strayIdleMin is how long an entry may be pending for this instance without being
 	// in hand before it counts as lost sight of.
-	strayIdle = time.Second
+	strayIdleMin = time.Second
 	// stopGrace is how long after a stop a batch in hand may be finished, where Redis is
 	// away or the way to the shelves is long.
 	stopGrace = 3 * time.Second
 	// readPatience is how long the answer to a read may take beyond readBlock.
 	readPatience = 2 * time.Second
+	// giveBackPatience is how long a stop tries to give back what was not finished.
+	giveBackPatience = 500 * time.Millisecond
 )
 
 // An Inbox is a stream, and the service that reads it.
@@ -71,6 +79,11 @@ type Inbox struct {
 	Handle func(ctx context.Context, batch []Entry) ([]Rejection, error)
 	// Reject describes an entry that is set aside for a reason Handle did not give.
 	Reject func(entry Entry, reason string) Rejection
+	// Patient says that no entry is given up that was understood, for nobody would send
+	// it again, and a book is on its way by it. One that came back too often, or cannot
+	// be applied, stays pending and is tried again at a slow pace, for ever. An entry of
+	// any other inbox is set aside then. Default: false.
+	Patient bool
 }
 
 // Config is what all inboxes of an instance share.
@@ -80,8 +93,22 @@ type Config struct {
 	Instance *Instance
 	Outage   *redisconn.Outage
 	Log      *log.Logger
+	// Alone has room for one, which tries an entry that was in hand before when an
+	// instance ended. All inboxes of an instance share it. So only one such entry is in
+	// hand at a time, and if it ends this instance too, it is the only one that counts
+	// as delivered once more. Default: each inbox has its own.
+	Alone chan struct{}
 	// Observer is told what is done. Default: nobody is.
 	Observer Observer
+}
+
+// Why an entry is set aside that the service was not shown.
+const isTrimmed = "it was trimmed away before it was handled"
+
+var tooOften = fmt.Sprintf("it was delivered more than %d times and never finished", deliveriesMax)
+
+func tooLarge(err *redisconn.LargeReplyError) string {
+	return fmt.Sprintf("it is too large to be read, and so for an order: at most %d MiB are", err.Max>>20)
 }
 
 // errDropped says that a batch was let go; its entries are still pending.
@@ -95,12 +122,14 @@ type consumer struct {
 	turn  chan struct{}   // held by whoever reads
 	grace context.Context // ends stopGrace after Run was told to stop
 	room  room
+	page  page
 
 	sweeping *stretch
 	sweeps   int // how many there were
 
-	mu     sync.Mutex
-	inHand map[string]*stretch // of each entry in hand, by its id
+	mu      sync.Mutex
+	inHand  map[string]*stretch // of each entry in hand, by its id
+	reading time.Time           // when the read under way began; zero for none
 }
 
 // Run reads the inbox until ctx is done, finishes the batches in hand, and
@@ -121,6 +150,9 @@ func Run(ctx context.Context, config Config, inbox Inbox) error {
 }
 
 func newConsumer(config Config, inbox Inbox) *consumer {
+	if config.Alone == nil {
+		config.Alone = make(chan struct{}, 1)
+	}
 	return &consumer{
 		Config: config, Inbox: inbox,
 		slots: make(chan struct{}, inbox.Batches), turn: make(chan struct{}, 1), grace: context.Background(),
@@ -218,6 +250,14 @@ func isFatal(err error) bool {
 	return errors.Is(err, ErrTaken) || redisconn.KindOf(err) == redisconn.Refused
 }
 
+// fatal is an error that must end the instance; any other is dropped.
+func fatal(err error) error {
+	if isFatal(err) {
+		return err
+	}
+	return nil
+}
+
 // restore makes the inbox anew after it vanished under a running service.
 func (c *consumer) restore(ctx context.Context) error {
 	made, err := Ensure(ctx, c.Redis, c.Stream, c.Service)
@@ -233,20 +273,29 @@ func (c *consumer) restore(ctx context.Context) error {
 
 // read takes one batch of new entries in hand, if any come.
 func (c *consumer) read(ctx context.Context) ([]Entry, error) {
-	if may, err := c.makeRoom(ctx); err != nil || !may {
-		return nil, err
+	c.measure(ctx)
+	if !c.page.large { // else what is set aside makes room
+		if may, err := c.makeRoom(ctx); err != nil || !may {
+			return nil, err
+		}
 	}
 	token := c.Instance.Token()
+	c.noteReading(time.Now())
+	defer c.noteReading(time.Time{})
 	// A stop must not cut this call short: its entries are ours once Redis has
 	// given them out.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readBlock+readPatience)
 	defer cancel()
 	streams, err := c.Redis.XReadGroup(ctx, &redis.XReadGroupArgs{
-		Group: c.Service, Consumer: c.Instance.Name(), Streams: []string{c.Stream, ">"}, Count: c.Batch, Block: readBlock,
+		Group: c.Service, Consumer: c.Instance.Name(), Streams: []string{c.Stream, ">"}, Count: c.page.count, Block: readBlock,
 	}).Result()
 	if err != nil || len(streams) == 0 {
-		if errors.Is(err, redis.Nil) {
+		var large *redisconn.LargeReplyError
+		switch {
+		case errors.Is(err, redis.Nil):
 			err = nil
+		case errors.As(err, &large):
+			err = c.readLarge(large, token)
 		}
 		return nil, err
 	}
@@ -254,8 +303,17 @@ func (c *consumer) read(ctx context.Context) ([]Entry, error) {
 	for i, message := range streams[0].Messages {
 		batch[i] = newEntry(message, token)
 	}
+	c.page.left -= int64(len(batch))
 	c.take(batch)
 	return batch, nil
+}
+
+// noteReading notes since when a read is under way. What it may be given is pending for
+// this instance, though not in hand yet.
+func (c *consumer) noteReading(since time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reading = since
 }
 
 // take notes that entries are in hand; a slot is taken for them already.
@@ -303,51 +361,54 @@ func (c *consumer) forget(batch []Entry) {
 // handle applies a batch or sets its entries aside. It returns only an error that
 // must end the instance; what it could not finish is still pending.
 func (c *consumer) handle(ctx context.Context, batch []Entry) error {
-	fit := batch[:0:0]
-	for _, entry := range batch {
-		if entry.Deliveries <= deliveriesMax {
-			fit = append(fit, entry)
-			continue
-		}
-		reason := fmt.Sprintf("it was delivered more than %d times and never finished", deliveriesMax)
-		if err := c.reject(ctx, c.Reject(entry, reason)); err != nil {
-			return err
-		}
+	arrived, err := true, error(nil)
+	if c.Pace != nil {
+		arrived, err = c.walk(ctx, batch)
 	}
-	if c.Pace != nil && !c.pace(ctx, fit) {
-		return nil
+	if arrived {
+		err = c.apply(ctx, batch)
 	}
-	return c.apply(ctx, fit)
+	if err != nil && ctx.Err() != nil {
+		c.giveBack(batch)
+	}
+	return fatal(err)
 }
 
-// pace lets time pass. It reports false where a stop did not leave enough of it; the
-// entries are better left to another instance then.
-func (c *consumer) pace(ctx context.Context, batch []Entry) bool {
+// walk lets the time pass that the instance takes over a batch. It reports false where a
+// stop did not leave enough of it; the entries are better left to another instance then.
+// While the time passes they do not count as delivered this time: if the instance ends
+// meanwhile, it was not they that ended it.
+func (c *consumer) walk(ctx context.Context, batch []Entry) (arrived bool, err error) {
 	var wait time.Duration
 	for _, entry := range batch {
 		wait += c.Pace(entry)
 	}
 	if wait == 0 {
-		return true
+		return true, nil
+	}
+	if _, err := c.count(batch, -1); err != nil {
+		return false, err
+	}
+	if batch[0].suspect() {
+		<-c.Alone
+		defer func() { c.Alone <- struct{}{} }()
 	}
 	c.moves(batch, wait)
 	end := time.Now().Add(wait)
 	select {
 	case <-time.After(wait):
-		return true
 	case <-ctx.Done():
+		if time.Until(end) > stopGrace {
+			return false, nil
+		}
+		time.Sleep(time.Until(end))
 	}
-	if time.Until(end) > stopGrace {
-		return false
-	}
-	time.Sleep(time.Until(end))
-	return true
+	_, err = c.count(batch, 0)
+	return err == nil, err
 }
 
+// apply has the service apply a batch. Its error is errDropped, or must end the instance.
 func (c *consumer) apply(ctx context.Context, batch []Entry) error {
-	if len(batch) == 0 {
-		return nil
-	}
 	c.moves(batch, 0)
 	waits := redisconn.NewBackoff()
 	for fault := 1; ; fault++ {
@@ -360,26 +421,27 @@ func (c *consumer) apply(ctx context.Context, batch []Entry) error {
 		case err == nil:
 			c.Observer.applied(c.Stream, len(batch)-len(rejections))
 			for _, rejection := range rejections {
-				if err := c.reject(ctx, rejection); err != nil {
+				if err := c.reject(rejection); err != nil {
 					return err
 				}
 			}
 			return nil
-		case errors.Is(err, errDropped):
-			return nil
-		case errors.Is(err, ErrTaken), redisconn.KindOf(err) == redisconn.Refused:
+		case errors.Is(err, errDropped), isFatal(err):
 			return err
 		case len(batch) > 1:
 			// One entry may spoil the batch; the others must not wait for it.
 			half := len(batch) / 2
 			return errors.Join(c.apply(ctx, batch[:half]), c.apply(ctx, batch[half:]))
-		case fault == faultsMax:
-			return c.reject(ctx, c.Reject(batch[0], "it cannot be applied: "+err.Error()))
+		case fault == faultsMax && !c.Patient:
+			return c.reject(c.Reject(batch[0], "it cannot be applied: "+err.Error()))
 		}
 		c.Log.Error("an entry cannot be applied; trying again", "stream", c.Stream, "entry", batch[0].ID, "error", library.Plain(err.Error()))
+		if fault == faultsMax {
+			return errDropped
+		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return errDropped
 		case <-time.After(waits.NextBackOff()):
 		}
 	}
@@ -406,8 +468,8 @@ func (c *consumer) insist(step func(context.Context) error) error {
 	return err
 }
 
-// reject sets an entry aside. It returns only an error that must end the instance.
-func (c *consumer) reject(ctx context.Context, rejection Rejection) error {
+// reject sets an entry aside. Its error is errDropped, or must end the instance.
+func (c *consumer) reject(rejection Rejection) error {
 	keys := append([]string{c.Instance.Key(), c.Stream, c.Keys.Terms(), c.Keys.Rejected(c.Service), c.Keys.Events()}, rejection.Pages...)
 	reason := shortened(rejection.Reason)
 	args := append([]any{
@@ -423,8 +485,8 @@ func (c *consumer) reject(ctx context.Context, rejection Rejection) error {
 	case err == nil && answer == "rejected":
 		c.Observer.rejected(c.Stream, 1)
 		c.Log.Warn("rejected", "stream", c.Stream, "entry", rejection.Entry.ID, "reason", reason)
-	case err == nil, errors.Is(err, errDropped):
-	case errors.Is(err, ErrTaken), redisconn.KindOf(err) == redisconn.Refused:
+	case err == nil:
+	case errors.Is(err, errDropped), isFatal(err):
 		return err
 	default:
 		c.Log.Error("an entry cannot be set aside and stays pending", "stream", c.Stream, "entry", rejection.Entry.ID, "error", library.Plain(err.Error()))

@@ -27,6 +27,9 @@ const (
 	quiet = 50 * time.Millisecond
 
 	inboxKey = "{main}:lending:requests"
+
+	// replyMax is what the tests' workers read of a reply.
+	replyMax = 2 << 20
 )
 
 var keys = library.Keys{Library: "main"}
@@ -101,7 +104,7 @@ type worker struct {
 // newWorker makes a worker with a client of its own to the server of rdb.
 func newWorker(t *testing.T, rdb redis.UniversalClient, name string) *worker {
 	t.Helper()
-	own, err := redisconn.Connect(redisconn.Options{Address: redisconn.Where(rdb)})
+	own, err := redisconn.Connect(redisconn.Options{Address: redisconn.Where(rdb), ReplyMax: replyMax})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -541,9 +544,9 @@ func TestAnInstanceThatLivesAgainKeepsItsEntries(t *testing.T) {
 		w := newWorker(t, rdb, "quick")
 		c := newConsumer(w.Config, w.inbox)
 		// The sweep saw no lock; by the time it claims, there is one.
-		batch, err := c.claim(ctx, "revived", []any{ids[0], ids[1]})
-		if err != nil || len(batch) != 0 {
-			t.Errorf("claimed %v, %v, want nothing", idsOf(batch), err)
+		claimed, err := c.claim(ctx, w.Instance.Token(), "revived", []any{ids[0], 1, 0, ids[1], 1, 0})
+		if err != nil || len(claimed) != 0 {
+			t.Errorf("claimed %v, %v, want nothing", claimed, err)
 		}
 		if got := pending(t, ctx, rdb)[revived.Instance.Name()]; got != 2 {
 			t.Errorf("%d entries are pending for the revived instance, want 2", got)
@@ -717,8 +720,12 @@ func TestAPoisonedEntryDoesNotStopTheOthersOfItsBatch(t *testing.T) {
 		}
 		w.run(t)
 		want := slices.Delete(slices.Clone(ids), 5, 6)
-		if diff := cmp.Diff(want, idsOf(w.take(t, ctx, 7))); diff != "" {
+		entries := w.take(t, ctx, 7)
+		if diff := cmp.Diff(want, idsOf(entries)); diff != "" {
 			t.Errorf("handled (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff(slices.Repeat([]int64{1}, 7), deliveriesOf(entries)); diff != "" {
+			t.Errorf("delivered, where each half of a batch that was cut in two is handled at once (-want +got):\n%s", diff)
 		}
 		aside := RejectedEntry{
 			Service: library.Lending, Stream: inboxKey, Entry: ids[5],
@@ -801,7 +808,7 @@ func TestATrimmedEntryIsSetAsideWithoutItsFields(t *testing.T) {
 			}
 			soon(t, ctx, "what is set aside", want, func() []RejectedEntry { return rejected(t, ctx, rdb) })
 			wantEvents(t, ctx, rdb, events...)
-			soon(t, ctx, "what is pending for "+owner, 0, func() int64 { return pending(t, ctx, rdb)[owner] })
+			soon(t, ctx, "what is pending", map[string]int64{}, func() map[string]int64 { return counts(t, ctx, rdb) })
 			if n := strings.Count(w.logs.String(), "rejected"); n != 3 {
 				t.Errorf("the log tells of %d rejections, want 3", n)
 			}
@@ -930,6 +937,113 @@ func TestABatchInHandWhenTheLockLapsedIsFencedThoughTheNameIsHeldAgain(t *testin
 		add(t, ctx, rdb, 1) // service goes on
 		close(goOn)
 		wantNothingLeft(t, ctx, rdb)
+	})
+}
+
+// An after hook is called after each command outside a pipeline, with its error.
+type after func(redis.Cmder, error)
+
+func (after) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (after) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+func (a after) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		a(cmd, err)
+		return err
+	}
+}
+
+// lapse has the worker's lock end, and the worker take its name again under a new token.
+func (w *worker) lapse(t *testing.T, ctx context.Context) {
+	t.Helper()
+	token := w.Instance.Token()
+	if err := w.Redis.Del(ctx, w.Instance.Key()).Err(); err != nil {
+		t.Error(err)
+	}
+	if err := w.Instance.Keep(ctx); err != nil || w.Instance.Token() == token {
+		t.Errorf("Keep = %v; the token is the old one: %v", err, w.Instance.Token() == token)
+	}
+}
+
+// Between the moment in which Redis gives an entry to a name and the one in which its
+// holder hears of it, the name may have been lost and taken again, and others may have
+// handled the entry. So it is fenced by the token from before.
+func TestAnEntryIsFencedByTheTokenFromBeforeItWasGivenOut(t *testing.T) {
+	for title, given := range map[string]struct {
+		former bool   // to a former life of the name
+		by     string // how the command's name begins
+	}{
+		"a new entry":               {false, "xreadgroup"},
+		"an entry of a former life": {true, "eval"},
+	} {
+		t.Run(title, func(t *testing.T) {
+			each(t, func(t *testing.T, rdb *redis.Client) {
+				ctx := deadline(t)
+				ids := add(t, ctx, rdb, 1)
+				if given.former {
+					give(t, ctx, rdb, "worker1")
+				}
+				w := newWorker(t, rdb, "worker1")
+				before := w.Instance.Token()
+				w.inbox.Handle = w.handleFenced
+				var lapsed atomic.Bool
+				w.Redis.AddHook(after(func(cmd redis.Cmder, err error) {
+					if strings.HasPrefix(cmd.Name(), given.by) && err == nil && lapsed.CompareAndSwap(false, true) {
+						w.lapse(t, ctx)
+					}
+				}))
+				w.run(t)
+				tries := w.take(t, ctx, 2)
+				if diff := cmp.Diff([]string{ids[0], ids[0]}, idsOf(tries)); diff != "" {
+					t.Errorf("tried (-want +got):\n%s", diff)
+				}
+				if diff := cmp.Diff([]string{before, w.Instance.Token()}, []string{tries[0].Token, tries[1].Token}); diff != "" {
+					t.Errorf("by the tokens (-want +got):\n%s", diff)
+				}
+				wantNothingLeft(t, ctx, rdb)
+			})
+		})
+	}
+}
+
+func TestARejectionIsFencedByTheTokenOfItsEntry(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		ids := add(t, ctx, rdb, 1)
+		w := newWorker(t, rdb, "worker1")
+		var once sync.Once
+		w.inbox.Handle = func(ctx context.Context, batch []Entry) ([]Rejection, error) {
+			w.handled <- batch
+			once.Do(func() { w.lapse(t, ctx) })
+			return []Rejection{Reject(batch[0], "for a test")}, nil
+		}
+		w.run(t)
+		if diff := cmp.Diff([]string{ids[0], ids[0]}, idsOf(w.take(t, ctx, 2))); diff != "" {
+			t.Errorf("tried (-want +got):\n%s", diff)
+		}
+		soon(t, ctx, "the inbox's length", 0, func() int64 { return rdb.XLen(ctx, inboxKey).Val() })
+		if entries := rejected(t, ctx, rdb); len(entries) != 1 {
+			t.Errorf("set aside: %+v, want the entry once", entries)
+		}
+	})
+}
+
+func TestATakeOverThatIsFencedOffLooksAtTheLock(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		ids := add(t, ctx, rdb, 1)
+		give(t, ctx, rdb, "dead")
+		w := newWorker(t, rdb, "worker1")
+		if err := rdb.Del(ctx, w.Instance.Key()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		w.run(t)
+		if diff := cmp.Diff(ids, idsOf(w.take(t, ctx, 1))); diff != "" {
+			t.Errorf("handled (-want +got):\n%s", diff)
+		}
+		w.logs.wait(t, ctx, "was taken again")
 	})
 }
 

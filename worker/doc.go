@@ -38,9 +38,21 @@
 //	(appended) ────────────▶ (pending) ──────────────────▶ (done, trimmed)
 //	                          │    ▲ │
 //	   the instance is gone,  │    │ │ cannot be understood or applied,
-//	   or lost sight of it:   └────┘ │ or delivered more than 5 times:
+//	   or lost sight of it:   └────┘ │ or came back too often:
 //	   claim.lua                     ▼ reject.lua
 //	                             (rejected)
+//
+// The group counts how often an entry was delivered. What shall count is an instance
+// that ended with the entry in its hands, for the entry may be what ended it. So an
+// instance that is told to stop takes back its count of what it did not finish, and
+// while it walks to the shelves an entry does not count. An entry that counts already
+// is tried by itself, and only one at a time in an instance, so that none counts for
+// another. What came back too often is set aside; in an inbox that is Patient it is
+// tried again at a slow pace.
+//
+// An entry may be of any size. Nothing of what it holds passes through claim.lua, and
+// of a large one only so much is read as [redisconn.Options] allows; then it is set
+// aside by its id.
 //
 // Redis is the authority on who owns an entry; what this package remembers (which
 // entries are in hand) only spares work. An answer that was lost, a batch that was

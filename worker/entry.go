@@ -15,7 +15,8 @@ type Entry struct {
 	ID string
 	// Fields are what its appender wrote, unchecked.
 	Fields map[string]string
-	// Deliveries counts how often it was given to an instance, this time included.
+	// Deliveries counts how often it was given to an instance, this time included, and
+	// but for those that gave it back.
 	Deliveries int64
 	// Token is the instance's token at the time. Scripts are fenced by it, so that
 	// nothing is done with an entry that was in hand while the name was lost.
@@ -38,6 +39,10 @@ func (e Entry) Field(name string) (string, error) {
 	}
 	return value, nil
 }
+
+// suspect reports whether an instance ended that had the entry in hand. It is in a batch
+// of its own then, and Config.Alone is held for it.
+func (e Entry) suspect() bool { return e.Deliveries > 1 }
 
 // A Rejection is an entry that cannot be applied, and why.
 type Rejection struct {
@@ -62,12 +67,15 @@ const (
 // kept are the entry's fields as reject.lua stores them: each name with a dot
 // before it. It is empty where they are too many or too large.
 func (e Entry) kept() []any {
+	if len(e.Fields) > keptFieldsMax {
+		return nil
+	}
 	size, kept := 0, []any{}
 	for name, value := range e.Fields {
 		size += len(name) + len(value)
 		kept = append(kept, "."+name, value)
 	}
-	if len(e.Fields) > keptFieldsMax || size > keptBytesMax {
+	if size > keptBytesMax {
 		return nil
 	}
 	return kept

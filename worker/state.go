@@ -1,7 +1,9 @@
 package worker
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -21,6 +23,9 @@ type State struct {
 	Pending int64 `json:"pending"`
 	// Oldest is the age of the oldest entry, unread or pending; 0 without any.
 	Oldest time.Duration `json:"oldest_ns"`
+	// Stuck is how many of these came back so often that they are tried again at a slow
+	// pace only, or are about to be set aside.
+	Stuck int64 `json:"stuck,omitempty"`
 	// Consumers are the instances in the group.
 	Consumers []Consumer `json:"consumers"`
 	// Appended is how many entries there ever were, unread, pending, done or given up; -1
@@ -68,6 +73,11 @@ func Look(ctx context.Context, rdb redis.UniversalClient, stream, group string) 
 	for _, consumer := range consumers {
 		state.Consumers = append(state.Consumers, Consumer{Name: consumer.Name, Pending: consumer.Pending})
 	}
+	stuck, err := Stuck(ctx, rdb, stream, group)
+	if err != nil {
+		return state, err
+	}
+	state.Stuck = int64(len(stuck))
 	var length *redis.IntCmd
 	var read, first *redis.XMessageSliceCmd
 	var now *redis.TimeCmd
@@ -79,6 +89,10 @@ func Look(ctx context.Context, rdb redis.UniversalClient, stream, group string) 
 		first = pipe.XRangeN(ctx, stream, "-", "+", 1)
 		now = pipe.Time(ctx)
 	})
+	var large *redisconn.LargeReplyError
+	if errors.As(err, &large) {
+		return state.page(ctx, rdb, given)
+	}
 	if err != nil {
 		return state, fmt.Errorf("look at %s: %w", stream, err)
 	}
@@ -101,12 +115,71 @@ func Look(ctx context.Context, rdb redis.UniversalClient, stream, group string) 
 		state.Unread = max(0, length.Val()-int64(len(all)))
 	}
 	if len(first.Val()) > 0 {
-		milliseconds, _, _ := strings.Cut(first.Val()[0].ID, "-")
-		if ms, err := strconv.ParseInt(milliseconds, 10, 64); err == nil {
-			state.Oldest = max(0, now.Val().Sub(time.UnixMilli(ms)))
-		}
+		state.Oldest = age(first.Val()[0].ID, now.Val())
 	}
 	return state, nil
+}
+
+// page tells the rest of a state where some entries are too large to read. What happens
+// between its pages makes the figures inexact.
+func (s State) page(ctx context.Context, rdb redis.UniversalClient, given string) (State, error) {
+	var read int64
+	first := ""
+	for _, until := range []string{given, "+"} { // without an entry that was read, the first unread one is the oldest
+		for page, err := range redisconn.Pages(ctx, rdb, s.Stream, "-", until, 100) {
+			if err != nil {
+				return s, fmt.Errorf("look at %s: %w", s.Stream, err)
+			}
+			if first = cmp.Or(first, page[0].ID); until == "+" {
+				break
+			}
+			read += int64(len(page))
+		}
+	}
+	var length *redis.IntCmd
+	var now *redis.TimeCmd
+	err := redisconn.Together(ctx, rdb, func(pipe redis.Pipeliner) {
+		length = pipe.XLen(ctx, s.Stream)
+		now = pipe.Time(ctx)
+	})
+	if err != nil {
+		return s, fmt.Errorf("look at %s: %w", s.Stream, err)
+	}
+	s.Unread = max(0, length.Val()-read)
+	if first != "" {
+		s.Oldest = age(first, now.Val())
+	}
+	return s, nil
+}
+
+// age is how long ago an entry was appended.
+func age(id string, now time.Time) time.Duration {
+	milliseconds, _, _ := strings.Cut(id, "-")
+	ms, err := strconv.ParseInt(milliseconds, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return max(0, now.Sub(time.UnixMilli(ms)))
+}
+
+// Stuck are the entries of a group that came back so often that they are tried again
+// at a slow pace only, or are about to be set aside.
+func Stuck(ctx context.Context, rdb redis.UniversalClient, stream, group string) ([]redis.XPendingExt, error) {
+	var stuck []redis.XPendingExt
+	for page, err := range redisconn.Pending(ctx, rdb, redis.XPendingExtArgs{Stream: stream, Group: group, Count: 1000}) {
+		switch {
+		case err != nil && strings.HasPrefix(err.Error(), "NOGROUP"):
+			return nil, nil
+		case err != nil:
+			return nil, fmt.Errorf("look at %s: %w", stream, err)
+		}
+		for _, pending := range page {
+			if pending.RetryCount >= deliveriesMax {
+				stuck = append(stuck, pending)
+			}
+		}
+	}
+	return stuck, nil
 }
 
 // Alive reports whether any instance runs a service: reads its first inbox, and holds

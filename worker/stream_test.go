@@ -265,3 +265,36 @@ func TestLookReportsAServerThatIsAway(t *testing.T) {
 		t.Errorf("Look = %+v, %v, want an error of kind Passing", state, err)
 	}
 }
+
+func TestLookTellsOfEntriesThatAreTooLargeToRead(t *testing.T) {
+	t.Parallel()
+	ctx := deadline(t)
+	rdb := redistest.Start(t).Client(t)
+	bounded, err := redisconn.Connect(redisconn.Options{Address: redisconn.Where(rdb), ReplyMax: replyMax})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bounded.Close()
+	add(t, ctx, rdb, 1)
+	addSized(t, ctx, rdb, unreadable)
+	add(t, ctx, rdb, 1)
+	want := func(when string, want State) {
+		t.Helper()
+		got, err := Look(ctx, bounded, inboxKey, library.Lending)
+		if got.Oldest <= 0 {
+			t.Errorf("%s: the oldest is %v old", when, got.Oldest)
+		}
+		got.Oldest = 0
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%s: %v (-want +got):\n%s", when, err, diff)
+		}
+	}
+	want("nothing is read", State{Stream: inboxKey, Appended: 3, Unread: 3, Consumers: []Consumer{}})
+	give(t, ctx, rdb, "worker1")
+	want("all is read", State{Appended: -1, Stream: inboxKey, Pending: 3, Consumers: []Consumer{{"worker1", 3}}})
+	id := addSized(t, ctx, rdb, 20<<20) // so much that memory shows
+	want("more comes", State{Appended: -1, Stream: inboxKey, Unread: 1, Pending: 3, Consumers: []Consumer{{"worker1", 3}}})
+	give(t, ctx, rdb, "worker1")
+	setCount(t, ctx, rdb, "worker1", id, deliveriesMax, 0)
+	want("one came back often", State{Appended: -1, Stream: inboxKey, Pending: 4, Stuck: 1, Consumers: []Consumer{{"worker1", 4}}})
+}

@@ -109,7 +109,7 @@ func newRunners(c *urfave.Context, logger *log.Logger) ([]*runner, error) {
 func newRunner(c *urfave.Context, connection cli.Connection, services []string, logger *log.Logger, several bool) *runner {
 	r := &runner{
 		Config: worker.Config{
-			Redis: connection.Redis, Keys: connection.Keys, Log: logger,
+			Redis: connection.Redis, Keys: connection.Keys, Log: logger, Alone: make(chan struct{}, 1),
 		},
 		services: services,
 		clients:  map[string]redis.UniversalClient{},

@@ -101,7 +101,11 @@ func writeStatus(w io.Writer, s *status.Status) error {
 		if state.Oldest > 0 {
 			oldest = state.Oldest.Round(100 * time.Millisecond).String()
 		}
-		fmt.Fprintf(table, "%s\t%d\t%d\t%s\n", state.Name(), state.Unread, state.Pending, oldest)
+		stuck := ""
+		if state.Stuck > 0 {
+			stuck = fmt.Sprintf("\tof these came back too often: %d; see lendingd audit", state.Stuck)
+		}
+		fmt.Fprintf(table, "%s\t%d\t%d\t%s%s\n", state.Name(), state.Unread, state.Pending, oldest, stuck)
 	}
 	fmt.Fprintf(table, "\nBOOKS\n")
 	fmt.Fprintf(table, "lent\t%d\tof these on their way: %d\n", s.Lending.Loans, s.Lending.OnTheWay)

@@ -61,10 +61,10 @@ var mutants = []mutant{
 		{"worker/stream.go", `XGroupCreateMkStream(ctx, stream, group, "0")`, `XGroupCreateMkStream(ctx, stream, group, "$")`},
 	}},
 	{"takeover", "nobody takes over what a dead instance left", []edit{
-		{"worker/sweep.go", "		if other.Pending > 0 {\n", "		if other.Pending > 0 && !me {\n			continue\n		} else if other.Pending > 0 {\n"},
+		{"worker/sweep.go", "		err := c.takeOver(ctx, other.Name)\n", "		var err error\n		if me {\n			err = c.takeOver(ctx, other.Name)\n		}\n"},
 	}},
 	{"page", "a take-over stops at the first page", []edit{
-		{"worker/sweep.go", "		c.forget(batch)\n		if err != nil || len(batch) == 0 {\n			return err\n		}\n", "		c.forget(batch)\n		return err\n"},
+		{"worker/sweep.go", "				return err\n			}\n		}\n	}\n	return nil\n}\n\n// left are", "				return err\n			}\n		}\n		break\n	}\n	return nil\n}\n\n// left are"},
 	}},
 	{"removal", "a dead instance is removed from its group, whatever is pending for it", []edit{
 		{"scripts/retire.lua", "if #redis.call('XPENDING', inbox, group, '-', '+', '1', name) > 0 then return 'pending' end\n", ""},

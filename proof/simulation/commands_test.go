@@ -19,7 +19,7 @@ import (
 // and how the labels of these commands begin.
 var sentBy = map[string]string{
 	"ConfigGet": "config", "Get": "get", "HExists": "hexists", "HGet": "hget", "HGetAll": "hgetall",
-	"HLen": "hlen", "HMGet": "hmget", "SCard": "scard", "SIsMember": "sismember", "Set": "set",
+	"HLen": "hlen", "HMGet": "hmget", "MemoryUsage": "memory", "SCard": "scard", "SIsMember": "sismember", "Set": "set",
 	"Subscribe": "subscribe", "Time": "time", "Wait": "wait", "XAdd": "xadd", "XGroupCreateConsumer": "xgroup createconsumer",
 	"XGroupCreateMkStream": "xgroup create", "XInfoConsumers": "xinfo consumers", "XInfoGroups": "xinfo groups", "XLen": "xlen",
 	"XPendingExt": "xpending", "XRange": "xrange", "XRangeN": "xrange", "XRead": "xread", "XReadGroup": "xreadgroup", "XRevRangeN": "xrevrange",

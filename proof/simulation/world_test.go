@@ -445,7 +445,7 @@ func isNothing(answer []byte) bool {
 }
 
 // reading are the commands that change nothing.
-var reading = []string{"get", "exists", "xinfo", "xpending", "xrange", "xrevrange", "xread", "hget", "hmget", "hexists", "hgetall", "hlen",
+var reading = []string{"memory", "get", "exists", "xinfo", "xpending", "xrange", "xrevrange", "xread", "hget", "hmget", "hexists", "hgetall", "hlen",
 	"scard", "sismember", "xlen", "info", "ping", "wait", "config", "time", "multi", "subscribe", "unsubscribe"}
 
 // changes reports whether a command may have changed something.
@@ -605,6 +605,8 @@ func label(args []string) string {
 		return name + " " + cmp.Or(scriptNames()[args[1]], "unknown")
 	case "eval":
 		return name + " " + cmp.Or(scriptNames()[redis.NewScript(args[1]).Hash()], "unknown")
+	case "memory":
+		key = args[2]
 	case "xinfo", "xgroup":
 		name, key = name+" "+strings.ToLower(args[1]), args[2]
 	case "xreadgroup", "xread":

@@ -4,7 +4,8 @@
 -- find_receipt  a request's receipt, on either page; without a request there is none
 
 -- set_aside must be the script's first write, and the log its first command: a full server
--- refuses a script's first write and no later one.
+-- refuses a script's first write and no later one. (Before it claim.lua moves the entry, which
+-- a full server allows.)
 local function set_aside(events, log_max, name, rejected, rejected_max, inbox, id, reason, receipt, ...)
   call('XADD', events, 'MAXLEN', '~', log_max, '*',
     'event', 'rejected', 'by', name, 'stream', inbox, 'entry', id, 'reason', reason, 'receipt', receipt)
