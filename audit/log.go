@@ -115,7 +115,7 @@ func newEvent(message redis.XMessage) (*event, error) {
 		if err := json.Unmarshal([]byte(field("books")), &e.books); err != nil {
 			return nil, fmt.Errorf("its books cannot be read: %w", err)
 		}
-	case "retried", "shed":
+	case "retried", "dropped", "shed":
 	case "terms":
 		var err error
 		if e.from, err = readTerms(field("from")); err == nil {

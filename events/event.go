@@ -20,8 +20,8 @@ type Event struct {
 	Time time.Time `json:"time"`
 	// Event is what happened: lent, denied, returned, refused, shelved (by the
 	// lending service), fetched, awaited, stored, handed_on (by the shelving service),
-	// delivered, sent_back (by the lending service again), rejected, retried, shed, or
-	// terms: the library's terms were set.
+	// delivered, sent_back (by the lending service again), rejected, retried, dropped, shed,
+	// or terms: the library's terms were set.
 	Event string `json:"event"`
 	// By is the instance that did it, or the person.
 	By string `json:"by,omitempty"`
@@ -32,7 +32,7 @@ type Event struct {
 	Request string   `json:"request,omitempty"`
 	User    string   `json:"user,omitempty"`
 	Books   []string `json:"books,omitempty"`
-	// Stream, Entry and Reason tell what was rejected or retried. Entry is also the one that
+	// Stream, Entry and Reason tell what was rejected, retried or dropped. Entry is also the one that
 	// a decided order came in; its id tells when that was. Logs of older versions do not.
 	Stream string `json:"stream,omitempty"`
 	Entry  string `json:"entry,omitempty"`

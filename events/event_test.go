@@ -78,6 +78,7 @@ func TestEventsAreReadFromTheLog(t *testing.T) {
 		{"a rejection without a receipt", map[string]any{"event": "rejected", "by": "worker1", "stream": "s", "entry": "1-1", "reason": "odd", "receipt": ""}, []Event{
 			{Event: "rejected", By: "worker1", Stream: "s", Entry: "1-1", Reason: "odd"},
 		}},
+		{"a drop", map[string]any{"event": "dropped", "stream": "s", "entry": "1-2", "rejected": "1-1"}, []Event{{Event: "dropped", Stream: "s", Entry: "1-2", Rejected: "1-1"}}},
 		{"a retry", map[string]any{"event": "retried", "stream": "s", "entry": "1-2", "rejected": "1-1"}, []Event{{Event: "retried", Stream: "s", Entry: "1-2", Rejected: "1-1"}}},
 		{"something of a later version", map[string]any{"event": "renewed", "colour": "red", "by": 7}, []Event{{Event: "renewed"}}},
 		{"decisions that cannot be read", map[string]any{"event": "decided", "by": "worker1", "receipts": `[{"id":7`}, []Event{{Event: "decided", By: "worker1"}}},

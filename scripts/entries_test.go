@@ -51,6 +51,11 @@ func retry(request string) call {
 	return call{scripts.Retry, []string{"rejected", "inbox", "events", "receipts", "older"}, []any{"2-0", request}, nil}
 }
 
+// drop is the call for the entry 2-0 of those set aside.
+func drop() call {
+	return call{scripts.Drop, []string{"rejected", "events"}, []any{"2-0"}}
+}
+
 // shed is the call that leaves so many unread entries, and so many of the log.
 func shed(keep, logKeep int) call {
 	return call{scripts.Shed, []string{"instance", "inbox", "events"}, []any{secret, worker, group, keep, logKeep}, nil}
@@ -506,6 +511,45 @@ func TestRetryingPutsAnEntryBack(t *testing.T) {
 			call:  retry("r1"),
 			want:  "new",
 			end:   state{"inbox": back("id", "r1", "books", `["a \"b\""]`), "rejected": stream{}, "events": retried},
+		},
+	}
+	onBoth(t, func(t *testing.T, b *bench) { b.run(t, tests) })
+}
+
+func TestDroppingGivesAnEntryUp(t *testing.T) {
+	older, bare := setAside("1-0", "1-0", reason, ".id", "r0"), entry{"2-0", ".stream", "forged", ".entry", "forged"}
+	event := func(inbox, id string) stream {
+		return entries(entry{"new", "event", "dropped", "stream", inbox, "entry", id, "rejected", "2-0"})
+	}
+	sorry := hash{"r1": `{"id":"r1","action":"request","user":"","books":[],"outcome":"rejected","reason":"no"}`}
+	tests := []test{
+		{
+			name:  "an entry that is not set aside is unknown",
+			start: state{"rejected": entries(older)},
+			call:  drop(),
+			want:  "unknown",
+			end:   state{"rejected": entries(older)},
+		},
+		{
+			name:  "an entry is unknown where nothing was ever set aside",
+			start: state{},
+			call:  drop(),
+			want:  "unknown",
+			end:   state{},
+		},
+		{
+			name:  "an entry is gone, and its receipt stands",
+			start: state{"rejected": entries(older, setAside("2-0", "7-0", reason, ".id", "r1")), "receipts": sorry},
+			call:  drop(),
+			want:  "dropped",
+			end:   state{"rejected": entries(older), "receipts": sorry, "events": event("inbox", "7-0")},
+		},
+		{
+			name:  "of one that does not say where it came from the log does not, either",
+			start: state{"rejected": entries(bare)},
+			call:  drop(),
+			want:  "dropped",
+			end:   state{"rejected": stream{}, "events": event("", "")},
 		},
 	}
 	onBoth(t, func(t *testing.T, b *bench) { b.run(t, tests) })

@@ -117,6 +117,11 @@ var examples = begun(map[string]example{
 		},
 		emits: 1,
 	},
+	"drop": {
+		call:  drop(),
+		start: state{"rejected": entries(setAside("2-0", "2-0", reason, ".id", "r1")), "events": record},
+		emits: 1,
+	},
 	"prolong": {
 		call:       prolong(),
 		start:      state{"receipts": passing{hash{"r8": "a receipt"}, 1}, "older": passing{hash{"r9": "an older one"}, 1}},
@@ -257,7 +262,7 @@ func (c call) with(old, new any) call {
 }
 
 // unfenced are the scripts that need no lock of their caller.
-var unfenced = map[string]bool{"retire": true, "retry": true, "prolong": true, "terms": true}
+var unfenced = map[string]bool{"retire": true, "retry": true, "drop": true, "prolong": true, "terms": true}
 
 // TestEveryScriptHasAnExampleThatFitsItsHeader holds the examples, and by them the
 // keys that all tests use, against what the headers say of keys and their types.

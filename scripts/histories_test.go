@@ -507,12 +507,16 @@ func (h *history) retire() (string, step) {
 // retry puts an entry back that was set aside, or now and then gives it up.
 func (h *history) retry() (string, step) {
 	nth := h.random.IntN(100)
-	return "retry", func(t *testing.T, s *side, _ int) (any, error) {
+	giveUp := nth%3 == 0
+	return fmt.Sprint("retry, or drop: ", giveUp), func(t *testing.T, s *side, _ int) (any, error) {
 		rejected, err := s.rdb.XRange(t.Context(), "rejected", "-", "+").Result()
 		if err != nil || len(rejected) == 0 {
 			return nil, err
 		}
 		entry := rejected[nth%len(rejected)]
+		if giveUp {
+			return s.do(t, drop().with("2-0", entry.ID))
+		}
 		id, _ := entry.Values[".id"].(string)
 		return s.do(t, retry(id).named("inbox", entry.Values["stream"].(string)).with("2-0", entry.ID))
 	}

@@ -36,6 +36,7 @@ var (
 	Claim   = load("claim")
 	Retire  = load("retire")
 	Retry   = load("retry")
+	Drop    = load("drop")
 	Prolong = load("prolong")
 	Shed    = load("shed")
 	Terms   = load("terms")

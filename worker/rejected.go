@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"example.com/library/library"
+	"example.com/library/redisconn"
 	"example.com/library/scripts"
 
 	"github.com/redis/go-redis/v9"
@@ -38,8 +39,7 @@ type RejectedEntry struct {
 // EachRejected calls f with every entry that a service set aside, the oldest
 // first, until f returns an error, which it returns.
 func EachRejected(ctx context.Context, rdb redis.UniversalClient, keys library.Keys, service string, f func(RejectedEntry) error) error {
-	for start := "-"; ; {
-		page, err := rdb.XRangeN(ctx, keys.Rejected(service), start, "+", 100).Result()
+	for page, err := range redisconn.Pages(ctx, rdb, keys.Rejected(service), "-", "+", 100) {
 		if err != nil {
 			return fmt.Errorf("list what the %s service rejected: %w", service, err)
 		}
@@ -47,12 +47,9 @@ func EachRejected(ctx context.Context, rdb redis.UniversalClient, keys library.K
 			if err := f(newRejectedEntry(message, service)); err != nil {
 				return err
 			}
-			start = "(" + message.ID
-		}
-		if len(page) == 0 {
-			return nil
 		}
 	}
+	return nil
 }
 
 func newRejectedEntry(message redis.XMessage, service string) RejectedEntry {
@@ -73,19 +70,38 @@ func newRejectedEntry(message redis.XMessage, service string) RejectedEntry {
 	return entry
 }
 
+// FindRejected is an entry that a service set aside. Its error wraps ErrNotRejected, or
+// is Redis's.
+func FindRejected(ctx context.Context, rdb redis.UniversalClient, keys library.Keys, service, id string) (RejectedEntry, error) {
+	messages, err := rdb.XRange(ctx, keys.Rejected(service), id, id).Result()
+	if err != nil {
+		return RejectedEntry{}, fmt.Errorf("look for entry %s: %w", id, err)
+	}
+	if len(messages) == 0 {
+		return RejectedEntry{}, fmt.Errorf("%w: %s", ErrNotRejected, id)
+	}
+	return newRejectedEntry(messages[0], service), nil
+}
+
+// Drop gives up on an entry that a service set aside; a receipt that says so stands. Its
+// error wraps ErrNotRejected, or is Redis's.
+func Drop(ctx context.Context, rdb redis.UniversalClient, keys library.Keys, service, id string) error {
+	answer, err := scripts.Drop.Run(ctx, redisconn.Regardless(rdb), []string{keys.Rejected(service), keys.Events()}, id).Text()
+	if err == nil && answer == "unknown" {
+		err = fmt.Errorf("%w: %s", ErrNotRejected, id)
+	}
+	return err
+}
+
 // Retry puts an entry that a service set aside back into its inbox, and returns
 // its new id there. pages are the keys of the pages of receipts; no entry of the
 // shelving service's has a receipt, and it may not look there. Its error wraps
 // ErrNotRejected or ErrNotKept, or is Redis's.
 func Retry(ctx context.Context, rdb redis.UniversalClient, keys library.Keys, service, id string, pages ...string) (string, error) {
-	messages, err := rdb.XRange(ctx, keys.Rejected(service), id, id).Result()
+	entry, err := FindRejected(ctx, rdb, keys, service, id)
 	if err != nil {
 		return "", err
 	}
-	if len(messages) == 0 {
-		return "", fmt.Errorf("%w: %s", ErrNotRejected, id)
-	}
-	entry := newRejectedEntry(messages[0], service)
 	if !slices.Contains(keys.Inboxes(service), entry.Stream) {
 		return "", fmt.Errorf("%w: %s says it came from %s, which the %s service does not read",
 			ErrNotKept, id, library.Printable(entry.Stream), service)

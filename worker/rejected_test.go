@@ -173,6 +173,37 @@ func TestRetryPutsAnEntryBackAsItWas(t *testing.T) {
 	})
 }
 
+func TestDropGivesAnEntryUpAndLeavesItsReceipt(t *testing.T) {
+	each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := deadline(t)
+		aside := setAside(t, ctx, rdb, []string{"id", "r1"}, []string{"id", "r2"})
+		if err := errors.Join(rdb.HSet(ctx, receiptsKey, "r1", "rejected").Err(), rdb.Del(ctx, keys.Events()).Err()); err != nil {
+			t.Fatal(err)
+		}
+		if err := Drop(ctx, rdb, keys, library.Lending, aside[0].ID); err != nil {
+			t.Errorf("Drop = %v", err)
+		}
+		for _, id := range []string{aside[0].ID, "1-1"} {
+			if err := Drop(ctx, rdb, keys, library.Lending, id); !errors.Is(err, ErrNotRejected) {
+				t.Errorf("Drop of no entry = %v, want an error that wraps ErrNotRejected", err)
+			}
+		}
+		if err := Drop(ctx, rdb, keys, library.Shelving, aside[1].ID); !errors.Is(err, ErrNotRejected) {
+			t.Errorf("Drop at the other service = %v, want an error that wraps ErrNotRejected", err)
+		}
+		wantEvents(t, ctx, rdb, map[string]any{"event": "dropped", "stream": inboxKey, "entry": aside[0].Entry, "rejected": aside[0].ID})
+		if left := rejected(t, ctx, rdb); len(left) != 1 || left[0].Fields["id"] != "r2" {
+			t.Errorf("still set aside: %+v, want the other", left)
+		}
+		if n := rdb.XLen(ctx, inboxKey).Val(); n != 0 || rdb.HGet(ctx, receiptsKey, "r1").Val() != "rejected" {
+			t.Errorf("the inbox has %d entries, and the receipts are %v", n, rdb.HGetAll(ctx, receiptsKey).Val())
+		}
+		if entry, err := FindRejected(ctx, rdb, keys, library.Lending, aside[1].ID); err != nil || cmp.Diff(aside[1], entry) != "" {
+			t.Errorf("FindRejected = %+v, %v, want %+v", entry, err, aside[1])
+		}
+	})
+}
+
 func TestRetryLeavesAReceiptThatIsNoRejection(t *testing.T) {
 	each(t, func(t *testing.T, rdb *redis.Client) {
 		ctx := deadline(t)

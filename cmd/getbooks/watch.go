@@ -154,7 +154,7 @@ func describeEvent(event *events.Event) string {
 	switch event.Event {
 	case "denied", "refused", "rejected", "sent_back", "shed":
 		style = bad
-	case "fetched", "awaited", "stored", "handed_on", "shelved", "retried", "terms":
+	case "fetched", "awaited", "stored", "handed_on", "shelved", "retried", "dropped", "terms":
 		style = faint
 	}
 	words := []string{faint.Render(clock(event.Time, time.Now())), style.Render(fmt.Sprintf("%-9s", library.Plain(event.Event)))}

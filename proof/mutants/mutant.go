@@ -68,7 +68,16 @@ var mutants = []mutant{
 	}},
 	{"removal", "a dead instance is removed from its group, whatever is pending for it", []edit{
 		{"scripts/retire.lua", "if #redis.call('XPENDING', inbox, group, '-', '+', '1', name) > 0 then return 'pending' end\n", ""},
-		{"worker/sweep.go", "		if other.Pending > 0 {\n", "		if other.Pending > 0 && me {\n"},
+		{"worker/sweep.go", "		err := c.takeOver(ctx, other.Name)\n", "		var err error\n		if me {\n			err = c.takeOver(ctx, other.Name)\n		}\n"},
+	}},
+	{"stops", "an instance that is told to stop leaves what it has in hand counted as delivered", []edit{
+		{"worker/sweep.go", "	_, _ = c.note(ctx, batch, -1)\n", "	_, _ = c.note(ctx, batch, 0)\n"},
+	}},
+	{"together", "an entry that ended an instance is tried again beside others", []edit{
+		{"worker/entry.go", "return e.Deliveries > 1 }", "return e.Deliveries > 100 }"},
+	}},
+	{"dropped", "the log does not tell that an entry was dropped", []edit{
+		{"scripts/drop.lua", "call('XADD', events, '*', 'event', 'dropped', 'stream', told.stream or '', 'entry', told.entry or '', 'rejected', id)\n", ""},
 	}},
 	{"fence", "no fence", []edit{
 		{"scripts/shared/step.lua", "  if call('GETRANGE', instance, '0', #token - 1) ~= token then\n", "  if not (instance and token) then\n"},

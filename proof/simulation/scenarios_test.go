@@ -124,7 +124,7 @@ var scenarios = []scenario{
 			return s.number("XLEN", keys.Rejected(library.Shelving)) == 3 && s.number("XLEN", keys.Rejected(library.Lending)) == 1
 		})
 	}},
-	{"an order that cannot be understood, and is put back", func(m *model) { m.rejectionsMax = 10 }, func(s *story) {
+	{"an order that cannot be understood, is put back, and given up", func(m *model) { m.rejectionsMax = 10 }, func(s *story) {
 		s.start("worker1", both)
 		user1 := s.client("user1")
 		defer func() { user1.close() }()
@@ -147,6 +147,16 @@ var scenarios = []scenario{
 		s.until("it is set aside again", func() bool {
 			return s.number("XLEN", keys.Rejected(library.Lending)) == 1 && s.number("XLEN", keys.Requests()) == 0
 		})
+		user1.insist(func(ctx context.Context) error {
+			err := worker.EachRejected(ctx, user1.actor.rdb, keys, library.Lending, func(entry worker.RejectedEntry) error {
+				return worker.Drop(ctx, user1.actor.rdb, keys, library.Lending, entry.ID)
+			})
+			if errors.Is(err, worker.ErrNotRejected) {
+				return nil // an earlier try dropped it
+			}
+			return err
+		})
+		s.until("it is given up", func() bool { return s.number("XLEN", keys.Rejected(library.Lending)) == 0 })
 	}},
 	{"an order that was delivered too often", func(m *model) { m.rejectionsMax = 1 }, func(s *story) {
 		s.raw("XGROUP", "CREATE", keys.Requests(), library.Lending, "0", "MKSTREAM")

@@ -195,9 +195,9 @@ func sweep(t *testing.T, this, of int) {
 // sweptCommands are all commands that the packages send, and on what.
 var sweptCommands = []string{
 	"config",
-	"eval claim", "eval deliver", "eval fetch", "eval lend", "eval obtain", "eval prolong", "eval refresh",
+	"eval claim", "eval deliver", "eval drop", "eval fetch", "eval lend", "eval obtain", "eval prolong", "eval refresh",
 	"eval reject", "eval release", "eval retire", "eval retry", "eval return", "eval store", "eval terms",
-	"evalsha claim", "evalsha deliver", "evalsha fetch", "evalsha lend", "evalsha obtain", "evalsha prolong",
+	"evalsha claim", "evalsha deliver", "evalsha drop", "evalsha fetch", "evalsha lend", "evalsha obtain", "evalsha prolong",
 	"evalsha refresh", "evalsha reject", "evalsha release", "evalsha retire", "evalsha retry", "evalsha return",
 	"evalsha store", "evalsha terms",
 	"exec", "get instance", "get shelving:away", "hexists lending:receipts", "hexists shelving:out",
@@ -227,8 +227,8 @@ var sweptCommands = []string{
 // takenPaths are all that scripts answer, and all that the log tells.
 var takenPaths = []string{
 	"deliver answers FENCED", "deliver answers apart", "deliver answers conflict", "deliver answers delivered",
-	"deliver answers gone", "deliver answers sent_back",
-	"event awaited", "event decided", "event delivered", "event fetched", "event handed_on", "event rejected",
+	"deliver answers gone", "deliver answers sent_back", "drop answers dropped",
+	"event awaited", "event decided", "event delivered", "event dropped", "event fetched", "event handed_on", "event rejected",
 	"event retried", "event sent_back", "event shelved", "event stored", "event terms",
 	"fetch answers FENCED", "fetch answers apart", "fetch answers awaited", "fetch answers conflict",
 	"fetch answers fetched", "fetch answers gone",

@@ -566,7 +566,7 @@ var scriptNames = sync.OnceValue(func() map[string]string {
 	names := map[string]string{}
 	for name, script := range map[string]*redis.Script{
 		"lend": scripts.Lend, "return": scripts.Return, "fetch": scripts.Fetch, "store": scripts.Store, "deliver": scripts.Deliver,
-		"reject": scripts.Reject, "claim": scripts.Claim, "retire": scripts.Retire, "retry": scripts.Retry, "prolong": scripts.Prolong, "shed": scripts.Shed, "terms": scripts.Terms,
+		"reject": scripts.Reject, "claim": scripts.Claim, "retire": scripts.Retire, "retry": scripts.Retry, "drop": scripts.Drop, "prolong": scripts.Prolong, "shed": scripts.Shed, "terms": scripts.Terms,
 	} {
 		names[script.Hash()] = name
 	}
