@@ -53,7 +53,7 @@ func retry(request string) call {
 
 // drop is the call for the entry 2-0 of those set aside.
 func drop() call {
-	return call{scripts.Drop, []string{"rejected", "events"}, []any{"2-0"}}
+	return call{scripts.Drop, []string{"rejected", "events"}, []any{"2-0"}, nil}
 }
 
 // shed is the call that leaves so many unread entries, and so many of the log.
