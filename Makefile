@@ -52,6 +52,9 @@ every-byte: ## cut the append-only file of each script's step at every byte, and
 histories: ## play random histories on Redis and on the embedded server, and compare (N=1000 FROM=0)
 	go test -count=1 -timeout 1h -run AHistory ./scripts -histories $(or $(N),1000) -history $(or $(FROM),0)
 
+museum: ## play every exhibit of the museum, and write docs/museum.md
+	go test ./lessons/museum -count=1 -run '^TestThePage' -write
+
 lint: ## check formatting, vet, staticcheck, the scripts' headers, and that go.mod is tidy, in bench/ too
 	@test -z "$$(gofmt -l .)" || { echo 'not formatted (gofmt -w):'; gofmt -l .; exit 1; }
 	go vet ./...
@@ -68,5 +71,5 @@ bench: ## measure speed, memory and storage against the targets (15 minutes; ONL
 mutants: ## break one guarantee after another, and show which suite notices (40 minutes; ONLY=fence,limit SUITES=scripts)
 	go run ./proof/mutants $(if $(ONLY),-only $(ONLY)) $(if $(SUITES),-suites $(SUITES)) $(if $(ONLY)$(SUITES),,-write docs/proof.md)
 
-.PHONY: help build run man screenshot test race cluster-test servers simulate chaos guarantees every-byte histories mutants lint bench
+.PHONY: help build run man screenshot test race cluster-test servers simulate chaos guarantees every-byte histories mutants museum lint bench
 .DEFAULT_GOAL := help

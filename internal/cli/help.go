@@ -161,7 +161,7 @@ const indent = 3
 func (p *page) text(width int) string {
 	var text strings.Builder
 	write := func(column int, words string) {
-		for _, line := range wrap(words, width-column) {
+		for _, line := range Wrap(words, width-column) {
 			text.WriteString(strings.Repeat(" ", column) + line + "\n")
 		}
 	}
@@ -179,7 +179,7 @@ func (p *page) text(width int) string {
 		right := indent + left + 2
 		for _, row := range rows {
 			pad := strings.Repeat(" ", indent)
-			switch lines := wrap(row.text, width-right); {
+			switch lines := Wrap(row.text, width-right); {
 			case row.text == "":
 				text.WriteString(pad + row.term + "\n")
 			case width-right < 24: // too narrow for two columns
@@ -228,8 +228,8 @@ func (p *page) text(width int) string {
 // exitCodes says what those of both programs mean.
 const exitCodes = "0 all done, 1 something is broken, 2 usage: nothing was sent, 3 denied or refused, 4 partly, 5 not known in time"
 
-// wrap divides words into lines of at most so many columns, but for a longer word.
-func wrap(words string, columns int) []string {
+// Wrap divides words into lines of at most so many columns, but for a longer word.
+func Wrap(words string, columns int) []string {
 	var lines []string
 	for word := range strings.FieldsSeq(words) {
 		last := len(lines) - 1
