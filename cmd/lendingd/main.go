@@ -50,7 +50,7 @@ Examples:
 		Flags:                     slices.Concat(instanceFlags(), gatewayFlags(), cli.SeveralConnectionFlags()),
 		Action:                    runBare,
 		Commands: []*urfave.Command{
-			runCommand(), statusCommand(), topCommand(), termsCommand(), rejectedCommand(), auditCommand(), rebuildCommand(), aclCommand(), gatewayCommand(), museumCommand(),
+			runCommand(), statusCommand(), topCommand(), termsCommand(), rejectedCommand(), auditCommand(), rebuildCommand(), aclCommand(), gatewayCommand(), museumCommand(), lessonCommand(),
 			cli.CompletionCommand("lendingd"), cli.ConnectionTopic(cli.SeveralConnectionFlags()), cli.ManPageCommand(8),
 		},
 	}
