@@ -163,6 +163,35 @@ func TestASpinnerIsForTheForegroundOfATerminalOnly(t *testing.T) {
 	}
 }
 
+func TestALessonShowsACommandBeforeItRuns(t *testing.T) {
+	t.Parallel()
+	for _, program := range []string{"redis-cli", "redis-server"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("there is no %s", program)
+		}
+	}
+	const commandsOfLesson1 = 16
+	through := atTerminal(t, 80, nil, "exec lendingd lesson 1")
+	through.await(t, `export LENDING_LIBRARY=lesson-1\n\[Enter\] runs it$`)
+	if screen := through.screen(); strings.Contains(screen, "all lent") || strings.Contains(screen, "Predict.") {
+		t.Errorf("before Enter it shows what comes after:\n%s", screen)
+	}
+	for range 2 * commandsOfLesson1 {
+		fmt.Fprintln(through.keyboard)
+	}
+	if code := through.wait(t); code != 0 || !strings.Contains(through.screen(), "Keep. A service writes its own keys") {
+		t.Errorf("it ended with code %d", code)
+	}
+	for _, line := range []string{"lendingd lesson 1", "lendingd museum dollar"} {
+		stopped := atTerminal(t, 80, nil, "exec "+line)
+		stopped.await(t, `\[Enter\] `)
+		fmt.Fprint(stopped.keyboard, "\x03")
+		if code := stopped.wait(t); code != 1 || !strings.Contains(stopped.screen(), "lendingd: interrupted") {
+			t.Errorf("%s ended with code %d after Ctrl-C", line, code)
+		}
+	}
+}
+
 func TestHelpIsAsWideAsTheTerminal(t *testing.T) {
 	t.Parallel()
 	for _, columns := range []uint16{40, 80} {

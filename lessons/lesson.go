@@ -86,13 +86,16 @@ func read(page string) Lesson {
 	return lesson
 }
 
-var link = regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`)
+var (
+	link     = regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`)
+	emphasis = regexp.MustCompile(`\*(\pL[^*\n]*)\*`)
+)
 
 // prose reads paragraphs, as they are read in a terminal.
 func (l *Lesson) prose(text string) {
 	for paragraph := range strings.SplitSeq(text, "\n\n") {
 		paragraph = strings.TrimSpace(link.ReplaceAllString(strings.ReplaceAll(paragraph, needsServer, ""), "$1"))
-		part := Part{Text: strings.NewReplacer("**", "", "`", "").Replace(paragraph), Ask: strings.HasPrefix(paragraph, "**Predict.**")}
+		part := Part{Text: emphasis.ReplaceAllString(strings.NewReplacer("**", "", "`", "").Replace(paragraph), "$1"), Ask: strings.HasPrefix(paragraph, "**Predict.**")}
 		part.Block = strings.HasPrefix(paragraph, "|") || strings.HasPrefix(paragraph, "- ") || strings.HasPrefix(paragraph, "#")
 		if strings.HasPrefix(paragraph, "#") {
 			part.Text = strings.ToUpper(strings.TrimLeft(part.Text, "# "))

@@ -54,7 +54,7 @@ func TestAPageIsTakenApart(t *testing.T) {
 	const page = "# 3. Words\n\n**Question.** Who *reads* `this`?\n\n## Do\n\n**Predict.** See [it](x.md).\n\n" +
 		"```console\n$ echo one; echo two\none\n…\n$ true\n$ echo three\nthree\n```\n\n```sh\nls\n```\n\nEnd.\n"
 	want := Lesson{Title: "3. Words", Parts: []Part{
-		{Text: "Question. Who *reads* this?"},
+		{Text: "Question. Who reads this?"},
 		{Text: "DO", Block: true},
 		{Text: "Predict. See it.", Ask: true},
 		{Command: "echo one; echo two", Output: "one\n…\n"},

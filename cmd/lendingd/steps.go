@@ -24,7 +24,7 @@ type steps struct {
 
 func newSteps(c *urfave.Context) *steps {
 	s := &steps{ctx: c.Context, w: c.App.Writer}
-	if cli.Live(c) == 0 || !term.IsTerminal(os.Stdin.Fd()) {
+	if !term.IsTerminal(os.Stdin.Fd()) || !term.IsTerminal(os.Stdout.Fd()) {
 		return s
 	}
 	enter := make(chan struct{})
