@@ -165,11 +165,7 @@ func TestASpinnerIsForTheForegroundOfATerminalOnly(t *testing.T) {
 
 func TestALessonShowsACommandBeforeItRuns(t *testing.T) {
 	t.Parallel()
-	for _, program := range []string{"redis-cli", "redis-server"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("there is no %s", program)
-		}
-	}
+	needRedis(t)
 	const commandsOfLesson1 = 16
 	through := atTerminal(t, 80, nil, "exec lendingd lesson 1")
 	through.await(t, `export LENDING_LIBRARY=lesson-1\n\[Enter\] runs it$`)

@@ -53,7 +53,7 @@ func All() ([]Lesson, error) {
 		if err != nil {
 			return nil, err
 		}
-		lesson := read(string(text))
+		lesson := Read(string(text))
 		if lesson.Number = n; n != len(all)+1 {
 			return nil, fmt.Errorf("%s comes after lesson %d", path, len(all))
 		}
@@ -65,8 +65,8 @@ func All() ([]Lesson, error) {
 // needsServer stands in a page whose lesson needs a redis-server.
 const needsServer = "<!-- needs redis-server -->"
 
-// read takes a page apart.
-func read(page string) Lesson {
+// Read takes a page apart.
+func Read(page string) Lesson {
 	lesson := Lesson{NeedsServer: strings.Contains(page, needsServer)}
 	for n, block := range strings.Split(page, "\n```") {
 		language, text, _ := strings.Cut(block, "\n")

@@ -63,7 +63,7 @@ func TestAPageIsTakenApart(t *testing.T) {
 		{Text: "ls", Block: true},
 		{Text: "End."},
 	}}
-	if diff := cmp.Diff(want, read(page)); diff != "" {
+	if diff := cmp.Diff(want, Read(page)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
