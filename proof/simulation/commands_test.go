@@ -21,10 +21,10 @@ var sentBy = map[string]string{
 	"ConfigGet": "config", "Get": "get", "HExists": "hexists", "HGet": "hget", "HGetAll": "hgetall",
 	"HLen": "hlen", "HMGet": "hmget", "MemoryUsage": "memory", "SCard": "scard", "SIsMember": "sismember", "Set": "set",
 	"Subscribe": "subscribe", "Time": "time", "Wait": "wait", "XAdd": "xadd", "XGroupCreateConsumer": "xgroup createconsumer",
-	"XGroupCreateMkStream": "xgroup create", "XInfoConsumers": "xinfo consumers", "XInfoGroups": "xinfo groups", "XLen": "xlen",
+	"XGroupCreateMkStream": "xgroup create", "XInfoConsumers": "xinfo consumers", "XInfoGroups": "xinfo groups", "XInfoStream": "xinfo stream", "XLen": "xlen",
 	"XPendingExt": "xpending", "XRange": "xrange", "XRangeN": "xrange", "XRead": "xread", "XReadGroup": "xreadgroup", "XRevRangeN": "xrevrange",
 	"Pipelined": "", "TxPipelined": "exec",
-	"Exists": "", "XInfoStream": "", // a look at how a library stands, which no scenario takes
+	"Exists": "", "XRevRange": "", // looks at who serves, and at an order's life, which no scenario takes
 	"Ping": "",                // a node of a Cluster; there is none here
 	"Eval": "", "EvalSha": "", // scripts, which are looked for below
 }

@@ -214,7 +214,7 @@ var sweptCommands = []string{
 	"xgroup createconsumer shelving:fetches", "xgroup createconsumer shelving:stores",
 	"xinfo consumers lending:deliveries", "xinfo consumers lending:requests", "xinfo consumers lending:returns",
 	"xinfo consumers shelving:fetches", "xinfo consumers shelving:stores", "xinfo groups lending:requests",
-	"xlen lending:requests", "xlen lending:returns",
+	"xinfo stream lending:requests", "xlen lending:deliveries", "xlen lending:requests", "xlen lending:returns", "xlen shelving:fetches", "xlen shelving:stores",
 	"xpending lending:deliveries", "xpending lending:requests", "xpending lending:returns", "xpending shelving:fetches",
 	"xpending shelving:stores",
 	"xrange lending:deliveries", "xrange lending:rejected", "xrange lending:requests", "xrange lending:returns",
