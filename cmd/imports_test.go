@@ -26,7 +26,7 @@ var may = map[string]string{
 	"status":       "library redisconn worker lending shelving",
 	"metrics":      "library redisconn scripts worker status",
 	"gateway":      "library redisconn worker lending shelving events status metrics explain audit",
-	"internal/cli": "library redisconn",
+	"internal/cli": "library redisconn acl",
 }
 
 func TestPackagesImportOnlyWhatTheyMay(t *testing.T) {
