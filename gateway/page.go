@@ -32,7 +32,8 @@ var templates = template.Must(template.New("").Funcs(template.FuncMap{
 		return d.Round(100 * time.Millisecond).String()
 	},
 	"where": func(place lending.Place) string { return places[place] },
-	"day":   func(t time.Time) string { return t.UTC().Format("2 Jan 2006") },
+	// A date as the library's calendar shows it: t is in its time zone.
+	"day": func(t time.Time) string { return t.Format("2 Jan 2006") },
 }).ParseFS(files, "page/*.html"))
 
 // places are where a book can be, in words.

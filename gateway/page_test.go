@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"html"
 	"io"
 	"net/http"
@@ -122,6 +123,32 @@ func TestNoNameReachesAPageUnescaped(t *testing.T) {
 	if !strings.Contains(rejected, html.EscapeString(`<script>alert(1)</script>`)) {
 		t.Errorf("what was set aside is not shown:\n%s", rejected)
 	}
+}
+
+// TestDatesAreTheLibrarys has zones in which a loan's last day is another than in UTC, and
+// its first one, too.
+func TestDatesAreTheLibrarys(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, rdb *redis.Client) {
+		ctx := patience.Deadline(t)
+		s := open(t, func(c *Config) { c.Libraries[0].Redis = rdb })
+		for _, name := range []string{"Pacific/Kiritimati", "America/New_York"} {
+			zone, err := time.LoadLocation(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			due := library.StartOf(time.Date(2026, 12, 21, 0, 0, 0, 0, time.UTC), zone).UnixMilli() - 1
+			rdb.HSet(ctx, main.Terms(), "version", "1-1", "time_zone", name, "loans_max", 5, "loan_days", 28, "front_max", 1, "receipt_ms", 600000, "log_max", 1000)
+			rdb.HSet(ctx, main.Key("lending:loans"), "geb", "ann")
+			if err := rdb.HSet(ctx, main.Key("lending:card:ann"), "geb", fmt.Sprintf("%d0028", due)).Err(); err != nil {
+				t.Fatal(err)
+			}
+			for page, want := range map[string]string{"/books/geb": "due 20 Dec 2026", "/users/ann": "<td>22 Nov 2026</td><td>20 Dec 2026</td>"} {
+				if got := ask(s, here, "GET", page+"?library=main", asPerson); got.Code != http.StatusOK || !strings.Contains(got.Body.String(), want) {
+					t.Errorf("in %s, %s shows %d without %q: %s", name, page, got.Code, want, got.Body)
+				}
+			}
+		}
+	})
 }
 
 func TestNoPageIsBlankWithoutRedis(t *testing.T) {
