@@ -1,36 +1,15 @@
 package cmd_test
 
 import (
-	"io"
 	"net/http"
 	"regexp"
 	"strings"
 	"testing"
 
-	"example.com/library/internal/patience"
 	"example.com/library/internal/programtest"
 	"example.com/library/internal/redistest"
 	"example.com/library/redisconn"
 )
-
-// ask asks a program for a page.
-func ask(t *testing.T, url string) (code int, text string) {
-	t.Helper()
-	request, err := http.NewRequestWithContext(patience.Deadline(t), http.MethodGet, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(answer.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return answer.StatusCode, string(body)
-}
 
 // metricsURL is where a worker serves its metrics, by its log.
 func metricsURL(t *testing.T, worker *programtest.Process) string {
@@ -44,7 +23,7 @@ func metricsURL(t *testing.T, worker *programtest.Process) string {
 // wantFigures checks that lines are among what a worker tells.
 func wantFigures(t *testing.T, url string, lines ...string) {
 	t.Helper()
-	_, text := ask(t, url+"/metrics")
+	_, text := programtest.Get(t, url+"/metrics")
 	for _, line := range lines {
 		if !strings.Contains(text, "\n"+line+"\n") {
 			name, _, _ := strings.Cut(line, "{")
@@ -64,7 +43,7 @@ func TestAWorkerTellsItsMetricsAndItsHealth(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if code, text := ask(t, url+"/readyz"); code != http.StatusOK {
+	if code, text := programtest.Get(t, url+"/readyz"); code != http.StatusOK {
 		t.Errorf("/readyz of a worker that serves: %d %s", code, text)
 	}
 	order := programtest.Start(t, env, "getbooks", "request", "user1", "geb", "dune")
@@ -85,10 +64,10 @@ func TestAWorkerTellsItsMetricsAndItsHealth(t *testing.T) {
 		`library_log_lines_dropped_total 0`,
 	)
 	server.Kill(t)
-	if code, text := ask(t, url+"/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(text, "library north: Redis does not answer") {
+	if code, text := programtest.Get(t, url+"/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(text, "library north: Redis does not answer") {
 		t.Errorf("/readyz without Redis: %d %s", code, text)
 	}
-	if code, text := ask(t, url+"/healthz"); code != http.StatusOK {
+	if code, text := programtest.Get(t, url+"/healthz"); code != http.StatusOK {
 		t.Errorf("/healthz without Redis: %d %s", code, text)
 	}
 	wantFigures(t, url, `library_read_success{figure="instances",library="main"} 0`, `library_decisions_total{action="request",library="main",outcome="granted"} 1`)
@@ -100,7 +79,7 @@ func TestAWorkerIsNotReadyBeforeItHasItsName(t *testing.T) {
 	server.Pause(t)
 	worker := programtest.Start(t, []string{"LENDING_ADDRESS=" + server.URL()}, "lendingd", "--metrics", "127.0.0.1:0", "worker1")
 	url := metricsURL(t, worker)
-	if code, text := ask(t, url+"/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(text, "the name is not taken yet") {
+	if code, text := programtest.Get(t, url+"/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(text, "the name is not taken yet") {
 		t.Errorf("/readyz before the name is taken: %d %s", code, text)
 	}
 	server.Resume(t)

@@ -7,7 +7,7 @@
 // is found by the ids of entries, which are times. What is still to come is in the inboxes:
 // where the order or its books wait, and in which instance's hands they are.
 //
-// A log is cut at its old end (--log-keep). If the decision is gone from it, the receipt still
+// A log is cut at its old end, as long as the terms say. If the decision is gone from it, the receipt still
 // tells what was decided, and the life says that its beginning is not known. A repeat of an
 // order leaves no trace in the log, because nothing happened.
 package explain

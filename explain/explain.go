@@ -16,7 +16,7 @@ import (
 )
 
 // logMax is how many of the log's entries are read at most: all of a log of the default
-// length (--log-keep).
+// length.
 const logMax = 250_000
 
 // tries is how often a life is read because something happened to the order between the
@@ -36,7 +36,7 @@ func Order(ctx context.Context, client *lending.Client, rdb redis.UniversalClien
 			return nil, err
 		case !found && try < tries:
 		case r.life.State == "":
-			return nil, fmt.Errorf("%w: %s", ErrNoTrace, id)
+			return nil, fmt.Errorf("%w: %s: it was never sent, or so long ago that its receipt and its events are gone", ErrNoTrace, id)
 		default:
 			return &r.life, nil
 		}

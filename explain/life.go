@@ -8,8 +8,7 @@ import (
 	"example.com/library/library"
 )
 
-// ErrNoTrace is returned when nothing in the library tells of an order: it was never sent,
-// or so long ago that its receipt and its events are gone.
+// ErrNoTrace is returned when nothing in the library tells of an order.
 var ErrNoTrace = errors.New("there is no trace of this order")
 
 // A State is how far an order has come.
@@ -97,6 +96,7 @@ type Pending struct {
 	By string `json:"by"`
 	// ForMS is since when, in milliseconds.
 	ForMS int64 `json:"for_ms"`
-	// Deliveries is how often it was given to an instance; more than one after a take-over.
+	// Deliveries is how often it counts as given to an instance: more than once after an
+	// instance ended with it in hand, and not at all while it waits for a walk to the shelves.
 	Deliveries int64 `json:"deliveries"`
 }

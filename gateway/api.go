@@ -113,7 +113,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, lending.ErrOtherOrder):
 		status, detail = http.StatusConflict, err.Error()
 	case errors.Is(err, explain.ErrNoTrace):
-		status, detail = http.StatusNotFound, err.Error()+": it was never sent, or so long ago that its receipt and its events are gone"
+		status, detail = http.StatusNotFound, err.Error()
 	case errors.Is(err, lending.ErrNotSent), kind == redisconn.Passing:
 		w.Header().Set("Retry-After", awayPause)
 		status, detail = http.StatusServiceUnavailable, "Redis cannot serve just now: "+err.Error()
@@ -319,22 +319,25 @@ func (s *Server) tellRejected(w http.ResponseWriter, r *http.Request, l *served)
 			return &failure{http.StatusBadRequest, fmt.Sprintf("limit is a number from 1 to %d", rejectedMax)}
 		}
 	}
-	return s.lookUp(w, r, func(ctx context.Context) (any, error) {
-		list := rejectedList{Rejected: []worker.RejectedEntry{}}
-		for _, service := range library.Services() {
-			err := worker.EachRejected(ctx, l.Redis, l.Keys, service, func(entry worker.RejectedEntry) error {
-				if list.More = len(list.Rejected) == limit; list.More {
-					return errEnough
-				}
-				list.Rejected = append(list.Rejected, entry)
-				return nil
-			})
-			if err != nil && !errors.Is(err, errEnough) {
-				return nil, err
+	return s.lookUp(w, r, func(ctx context.Context) (any, error) { return l.rejected(ctx, limit) })
+}
+
+// rejected are the oldest entries that were set aside, service by service.
+func (l *served) rejected(ctx context.Context, limit int) (rejectedList, error) {
+	list := rejectedList{Rejected: []worker.RejectedEntry{}}
+	for _, service := range library.Services() {
+		err := worker.EachRejected(ctx, l.Redis, l.Keys, service, func(entry worker.RejectedEntry) error {
+			if list.More = len(list.Rejected) == limit; list.More {
+				return errEnough
 			}
+			list.Rejected = append(list.Rejected, entry)
+			return nil
+		})
+		if err != nil && !errors.Is(err, errEnough) {
+			return list, err
 		}
-		return list, nil
-	})
+	}
+	return list, nil
 }
 
 // waitOf is how long a request says that it waits, as in ?wait=2s.

@@ -4,8 +4,9 @@
 // does, and reads as lendingd status does.
 //
 // A file has one subject and adds its own routes, see Server.routes. Each route says who
-// may see it, see access. What costs Redis something is read once for all who look, and
-// not at all while nobody looks.
+// may see it, see access. What costs Redis something is read once for all who look. The
+// log is followed as long as the gateway runs, and the state is read every few seconds, for
+// the charts; more often only while somebody looks.
 //
 // # Who may see what
 //

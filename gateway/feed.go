@@ -27,8 +27,6 @@ const (
 	slowClient = 10 * time.Second
 	// readPause is the time between two reads of the log, in which events gather.
 	readPause = 20 * time.Millisecond
-	// linger is how long the log is followed after the last client is gone.
-	linger = 30 * time.Second
 	// recentBytesMax bounds the events that are kept for all clients.
 	recentBytesMax = 8 << 20
 	// catchUpEntries is how many entries of the log are read for one client in one go, and
@@ -111,11 +109,9 @@ type feed struct {
 	recentMax int           // see recentBytesMax
 
 	mu       sync.Mutex
-	clients  int
-	stop     context.CancelFunc // ends the following; nil while nobody follows
-	leaving  *time.Timer
+	stop     context.CancelFunc // ends the following; nil before it has begun
 	ready    bool
-	begin    position // the chapters have all that is after it
+	first    position // the chapters have all that is after it
 	end      position
 	chapters []chapter
 	bytes    int
@@ -135,40 +131,18 @@ func newFeed(l Library, log *log.Logger) *feed {
 	}
 }
 
-// join notes that a client wants to be told; the first one has the log followed.
-func (f *feed) join() (leave func()) {
+// begin has the log followed until close, if it is not yet.
+func (f *feed) begin() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.clients++
-	if f.leaving != nil {
-		f.leaving.Stop()
-		f.leaving = nil
-	}
 	if f.stop == nil {
 		ctx, stop := context.WithCancel(context.Background())
-		f.stop, f.ready, f.chapters, f.bytes = stop, false, nil, 0
+		f.stop = stop
 		go f.follow(ctx)
 	}
-	return func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		if f.clients--; f.clients == 0 {
-			f.leaving = time.AfterFunc(linger, f.rest)
-		}
-	}
 }
 
-// rest stops following if nobody wants to be told.
-func (f *feed) rest() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.clients == 0 && f.stop != nil {
-		f.stop()
-		f.stop = nil
-	}
-}
-
-// close stops following at once.
+// close ends the following.
 func (f *feed) close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -190,7 +164,7 @@ func (f *feed) follow(ctx context.Context) {
 		return // ctx is done
 	}
 	at, _ := parsePosition(last)
-	f.change(ctx, func() { f.ready, f.begin, f.end = true, at, at })
+	f.change(ctx, func() { f.ready, f.first, f.end = true, at, at })
 	read := time.Now()
 	for ctx.Err() == nil {
 		err := events.FollowEntries(ctx, f.Redis, f.Keys, at.entry(), func(entries []redis.XMessage) error {
@@ -269,7 +243,7 @@ func (f *feed) add(ctx context.Context, gap *cut, entries []redis.XMessage) posi
 		f.chapters = append(f.chapters, next)
 		f.bytes += next.bytes
 		for len(f.chapters) > 1 && f.bytes > f.recentMax {
-			f.begin = f.chapters[0].end
+			f.first = f.chapters[0].end
 			f.bytes -= f.chapters[0].bytes
 			f.chapters = f.chapters[1:]
 		}
@@ -313,7 +287,7 @@ func (f *feed) after(at position) (next *chapter, behind bool, changed <-chan st
 	if !f.ready {
 		return nil, false, f.changed
 	}
-	if at.compare(f.begin) < 0 {
+	if at.compare(f.first) < 0 {
 		return nil, true, nil
 	}
 	i, _ := slices.BinarySearchFunc(f.chapters, at, func(c chapter, at position) int {
@@ -470,7 +444,7 @@ func (s *Server) showEvents(w http.ResponseWriter, r *http.Request, l *served) {
 		s.refuse(w, r, http.StatusBadRequest, library.Plain(err.Error()))
 		return
 	}
-	defer l.feed.join()()
+	l.feed.begin()
 	to := l.feed.newClient(w)
 	ctx := r.Context()
 	beat := time.NewTicker(heartbeat)
@@ -527,7 +501,7 @@ func (s *Server) showEvents(w http.ResponseWriter, r *http.Request, l *served) {
 func (f *feed) beginning() position {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.begin
+	return f.first
 }
 
 // failed notes that a client was too slow, if that is why it could not be sent more.
@@ -541,7 +515,7 @@ func (f *feed) failed(err error) {
 
 // showCounts sends each second how much happened in it, and no names.
 func (s *Server) showCounts(w http.ResponseWriter, r *http.Request, l *served) {
-	defer l.feed.join()()
+	l.feed.begin()
 	to := l.feed.newClient(w)
 	before, _ := l.feed.tally()
 	text := []byte("retry: 1000\n\n")

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/http"
+	"slices"
 
 	"example.com/library/metrics"
 )
@@ -9,7 +10,7 @@ import (
 // metricsRoutes are for programs that watch the gateway. They name no user.
 func (s *Server) metricsRoutes(mux *http.ServeMux) {
 	mux.Handle("GET /healthz", metrics.Alive())
-	ready := s.config.Ready
+	ready := slices.Clone(s.config.Ready)
 	for _, shown := range s.config.Libraries {
 		ready = append(ready, metrics.RedisAnswers(shown.Redis, shown.Keys))
 	}

@@ -15,7 +15,6 @@ import (
 	"example.com/library/lending"
 	"example.com/library/library"
 	"example.com/library/status"
-	"example.com/library/worker"
 )
 
 //go:embed page
@@ -44,13 +43,13 @@ var places = map[lending.Place]string{
 
 func (s *Server) pageRoutes(mux *http.ServeMux) {
 	mux.Handle("GET /{$}", s.guard(anyone, s.showPage))
-	mux.Handle("POST /ask", s.guard(staff, s.ask))
+	mux.Handle("POST /ask", s.answered(staff, s.ask))
 	mux.Handle("GET /find", s.guard(staff, s.find))
-	for kind, show := range map[string]handler{"users": s.showUser, "books": s.showBook, "orders": s.showOrder} {
-		mux.Handle("GET /"+kind+"/{name}", s.guard(staff, show))
-		mux.Handle("GET /"+kind+"/{$}", s.guard(staff, show))
+	for kind, show := range map[string]answer{"users": s.showUser, "books": s.showBook, "orders": s.showOrder} {
+		mux.Handle("GET /"+kind+"/{name}", s.answered(staff, show))
+		mux.Handle("GET /"+kind+"/{$}", s.answered(staff, show))
 	}
-	mux.Handle("GET /rejected", s.guard(staff, s.showRejected))
+	mux.Handle("GET /rejected", s.answered(staff, s.showRejected))
 	assets, err := fs.Sub(files, "page/assets")
 	if err != nil {
 		panic(err) // the folder is embedded
@@ -104,18 +103,14 @@ func (s *Server) find(w http.ResponseWriter, r *http.Request, l *served) {
 	http.Redirect(w, r, pagePath(kind, text, l.Keys.Library), http.StatusSeeOther)
 }
 
-func (s *Server) showUser(w http.ResponseWriter, r *http.Request, l *served) {
-	ctx, cancel := context.WithTimeout(r.Context(), lookPatience)
-	defer cancel()
-	card, err := l.client.Card(ctx, nameOf(r))
-	s.showFound(w, r, "user.html", card, err)
+func (s *Server) showUser(w http.ResponseWriter, r *http.Request, l *served) error {
+	return s.showFound(w, r, "user.html", func(ctx context.Context) (any, error) { return l.client.Card(ctx, nameOf(r)) })
 }
 
-func (s *Server) showBook(w http.ResponseWriter, r *http.Request, l *served) {
-	ctx, cancel := context.WithTimeout(r.Context(), lookPatience)
-	defer cancel()
-	book, err := status.Book(ctx, l.client, l.Redis, l.Keys, nameOf(r))
-	s.showFound(w, r, "book.html", book, err)
+func (s *Server) showBook(w http.ResponseWriter, r *http.Request, l *served) error {
+	return s.showFound(w, r, "book.html", func(ctx context.Context) (any, error) {
+		return status.Book(ctx, l.client, l.Redis, l.Keys, nameOf(r))
+	})
 }
 
 // An orderView is an order's id, and its receipt if it has one.
@@ -124,53 +119,31 @@ type orderView struct {
 	Receipt *library.Receipt
 }
 
-func (s *Server) showOrder(w http.ResponseWriter, r *http.Request, l *served) {
-	ctx, cancel := context.WithTimeout(r.Context(), lookPatience)
-	defer cancel()
-	order := orderView{ID: nameOf(r)}
-	var err error
-	order.Receipt, err = l.client.Receipt(ctx, order.ID)
-	if errors.Is(err, lending.ErrNoReceipt) || errors.Is(err, lending.ErrUnknown) {
-		err = nil // it is not decided yet, or was long ago: what the log has is shown
-	}
-	s.showFound(w, r, "order.html", order, err)
+func (s *Server) showOrder(w http.ResponseWriter, r *http.Request, l *served) error {
+	return s.showFound(w, r, "order.html", func(ctx context.Context) (any, error) {
+		order := orderView{ID: nameOf(r)}
+		var err error
+		order.Receipt, err = l.client.Receipt(ctx, order.ID)
+		if errors.Is(err, lending.ErrNoReceipt) || errors.Is(err, lending.ErrUnknown) {
+			err = nil // it is not decided yet, or was long ago: what the log has is shown
+		}
+		return order, err
+	})
 }
 
-func (s *Server) showRejected(w http.ResponseWriter, r *http.Request, l *served) {
-	ctx, cancel := context.WithTimeout(r.Context(), lookPatience)
-	defer cancel()
-	var entries []worker.RejectedEntry
-	enough := errors.New("enough")
-	var err error
-	for _, service := range library.Services() {
-		count := 0
-		err = worker.EachRejected(ctx, l.Redis, l.Keys, service, func(entry worker.RejectedEntry) error {
-			if count++; count > rejectedMax {
-				return enough
-			}
-			entries = append(entries, entry)
-			return nil
-		})
-		if errors.Is(err, enough) {
-			err = nil
-		}
-		if err != nil {
-			break
-		}
-	}
-	s.showFound(w, r, "rejected.html", entries, err)
+func (s *Server) showRejected(w http.ResponseWriter, r *http.Request, l *served) error {
+	return s.showFound(w, r, "rejected.html", func(ctx context.Context) (any, error) { return l.rejected(ctx, rejectedMax) })
 }
 
-// showFound shows a page, or says why what it is about cannot be told.
-func (s *Server) showFound(w http.ResponseWriter, r *http.Request, name string, body any, err error) {
-	switch {
-	case errors.Is(err, library.ErrName):
-		s.refuse(w, r, http.StatusBadRequest, library.Plain(err.Error()))
-	case err != nil:
-		s.refuse(w, r, http.StatusServiceUnavailable, "Redis cannot tell just now: "+library.Plain(err.Error()))
-	default:
-		s.render(w, r, http.StatusOK, name, body)
+// showFound shows a page of what a look-up finds in time.
+func (s *Server) showFound(w http.ResponseWriter, r *http.Request, name string, look func(context.Context) (any, error)) error {
+	ctx, cancel := context.WithTimeout(r.Context(), lookPatience)
+	defer cancel()
+	found, err := look(ctx)
+	if err == nil {
+		s.render(w, r, http.StatusOK, name, found)
 	}
+	return err
 }
 
 // render answers with a page. It is made in full first, so that no half of one is sent.

@@ -89,7 +89,7 @@ func (c *course) take(now time.Time) course {
 
 // sampling samples a library until ctx is done.
 func (s *Server) sampling(ctx context.Context, l *served) {
-	defer l.feed.join()()
+	l.feed.begin()
 	outage := redisconn.NewOutage(s.config.Log)
 	before, _ := l.feed.tally()
 	begin := time.Now()
@@ -144,21 +144,17 @@ func (l *served) addSample(ctx context.Context, next sample) error {
 }
 
 // showSamples tells what the charts show.
-func (s *Server) showSamples(w http.ResponseWriter, r *http.Request, l *served) {
-	ctx, cancel := context.WithTimeout(r.Context(), lookPatience)
-	defer cancel()
-	entries, err := l.Redis.XRange(ctx, keys{l.Keys}.samples(), "-", "+").Result()
-	if err != nil {
-		s.refuse(w, r, http.StatusServiceUnavailable, "Redis cannot tell just now: "+library.Plain(err.Error()))
-		return
-	}
-	samples := []sample{}
-	for _, entry := range entries {
-		var one sample
-		text, _ := entry.Values["sample"].(string)
-		if json.Unmarshal([]byte(text), &one) == nil && one.Seconds > 0 {
-			samples = append(samples, one)
+func (s *Server) showSamples(w http.ResponseWriter, r *http.Request, l *served) error {
+	return s.lookUp(w, r, func(ctx context.Context) (any, error) {
+		entries, err := l.Redis.XRange(ctx, keys{l.Keys}.samples(), "-", "+").Result()
+		samples := []sample{}
+		for _, entry := range entries {
+			var one sample
+			text, _ := entry.Values["sample"].(string)
+			if json.Unmarshal([]byte(text), &one) == nil && one.Seconds > 0 {
+				samples = append(samples, one)
+			}
 		}
-	}
-	s.writeJSON(w, http.StatusOK, samples)
+		return samples, err
+	})
 }

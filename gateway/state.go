@@ -20,7 +20,7 @@ const (
 
 func (s *Server) stateRoutes(mux *http.ServeMux) {
 	mux.Handle("GET /state", s.guard(anyone, s.showState))
-	mux.Handle("GET /samples", s.guard(anyone, s.showSamples))
+	mux.Handle("GET /samples", s.answered(anyone, s.showSamples))
 }
 
 func (s *Server) showState(w http.ResponseWriter, r *http.Request, l *served) {

@@ -5,8 +5,6 @@ package ops_test
 import (
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,7 +13,6 @@ import (
 	"strings"
 	"testing"
 
-	"example.com/library/internal/patience"
 	"example.com/library/internal/programtest"
 	"example.com/library/internal/redistest"
 )
@@ -93,22 +90,10 @@ func figures(t *testing.T) map[string][]map[string]string {
 		}
 	}
 	url := regexp.MustCompile(`url="?(http://\S+/metrics)`).FindStringSubmatch(worker.Output())[1]
-	request, err := http.NewRequestWithContext(patience.Deadline(t), http.MethodGet, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	text, err := io.ReadAll(answer.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, text := programtest.Get(t, url)
 	added := `job="library",instance="worker1:9465"`
 	told := map[string][]map[string]string{}
-	for _, line := range series.FindAllStringSubmatch(string(text)+"up 1\n", -1) {
+	for _, line := range series.FindAllStringSubmatch(text+"up 1\n", -1) {
 		labels := map[string]string{}
 		for _, label := range pair.FindAllStringSubmatch(line[2]+","+added, -1) {
 			labels[label[1]] = label[2]

@@ -22,7 +22,7 @@ func explainCommand() *urfave.Command {
 		Usage:     "tell the life of a request or return: what happened, who did it, how long it took, and what is still to come",
 		ArgsUsage: "ID",
 		Description: `The past is read from the log, the rest from where the order or its books wait. A log
-forgets what is old (lendingd --log-keep); where the beginning is gone, this says so.
+forgets what is old (lendingd terms); where the beginning is gone, this says so.
 Example:
    getbooks explain $(getbooks request user1 geb --no-wait)`,
 		Flags:  append([]urfave.Flag{cli.OutputFlag(), timeoutFlag()}, cli.ConnectionFlags()...),
@@ -31,23 +31,19 @@ Example:
 }
 
 func explainOrder(c *urfave.Context) error {
-	names, err := cli.Names(c, 1, 1)
+	id, err := orderID(c)
 	if err != nil {
-		return err
-	}
-	id := names[0]
-	if err := library.CheckID("id", id); err != nil {
 		return err
 	}
 	return atDesk(c, cli.ToLookUp, func(ctx context.Context, desk *desk) error {
 		life, err := explain.Order(ctx, desk.Client, desk.rdb, desk.keys, id)
 		if errors.Is(err, explain.ErrNoTrace) {
-			return &cli.ExitError{Code: cli.ExitUnknown, Err: fmt.Errorf("%w: it was never sent, or so long ago that its receipt and its events are gone", err)}
+			return &cli.ExitError{Code: cli.ExitUnknown, Err: err}
 		}
 		if err != nil {
 			return err
 		}
-		if c.String("output") == "json" {
+		if cli.JSON(c) {
 			return cli.WriteJSON(c.App.Writer, life)
 		}
 		return writeLife(c.App.Writer, life)

@@ -30,13 +30,18 @@ Example:
 	}
 }
 
-func lookUpReceipt(c *urfave.Context) error {
+// orderID is the order that a command names.
+func orderID(c *urfave.Context) (string, error) {
 	names, err := cli.Names(c, 1, 1)
 	if err != nil {
-		return err
+		return "", err
 	}
-	id := names[0]
-	if err := library.CheckID("id", id); err != nil {
+	return names[0], library.CheckID("id", names[0])
+}
+
+func lookUpReceipt(c *urfave.Context) error {
+	id, err := orderID(c)
+	if err != nil {
 		return err
 	}
 	purpose := cli.ToLookUp

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.com/library/internal/cli"
+	"example.com/library/internal/expiry"
 	"example.com/library/library"
 	"example.com/library/redisconn"
 
@@ -58,7 +59,7 @@ func serveEmbedded(c *urfave.Context, connection cli.Connection) (stop func(), e
 		}
 		return nil, fmt.Errorf("serve an embedded Redis at %s: %w", address, err)
 	}
-	stopClock := runClock(server)
+	stopClock := expiry.Run(server, embeddedTick)
 	flags := ""
 	if host != "127.0.0.1" || port != "6379" {
 		flags += " -a " + config.Addr
@@ -79,25 +80,6 @@ func serveEmbedded(c *urfave.Context, connection cli.Connection) (stop func(), e
 
 // embeddedTick is how late a key of an embedded server may expire.
 const embeddedTick = 500 * time.Millisecond
-
-// runClock lets keys expire as time goes by. The server's own way, ClockTTL, goes
-// through all keys at every command; this does so twice a second.
-func runClock(server *miniredis.Miniredis) (stop func()) {
-	ticker, done := time.NewTicker(embeddedTick), make(chan struct{})
-	go func() {
-		last := time.Now()
-		for {
-			select {
-			case <-done:
-				return
-			case now := <-ticker.C:
-				server.FastForward(now.Sub(last))
-				last = now
-			}
-		}
-	}()
-	return func() { ticker.Stop(); close(done) }
-}
 
 // sibling is how to call a program that stands beside this one, or else on the PATH.
 func sibling(program string) string {

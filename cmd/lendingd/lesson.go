@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"example.com/library/internal/cli"
+	"example.com/library/internal/expiry"
 	"example.com/library/lessons"
 	"example.com/library/library"
 
@@ -85,7 +86,7 @@ func follow(s *steps, lesson lessons.Lesson) error {
 			return fmt.Errorf("serve an embedded Redis for the lesson: %w", err)
 		}
 		defer server.Close()
-		defer runClock(server)()
+		defer expiry.Run(server, embeddedTick)()
 		if port, err = strconv.Atoi(server.Port()); err != nil {
 			return err
 		}

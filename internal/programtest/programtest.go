@@ -4,6 +4,8 @@ package programtest
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -175,4 +177,23 @@ func (p *Process) Ended() <-chan struct{} { return p.done }
 func (p *Process) Kill() {
 	_ = p.cmd.Process.Kill() // it may have ended already
 	<-p.done
+}
+
+// Get asks a program that serves by HTTP for a page.
+func Get(t testing.TB, url string) (code int, text string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(patience.Deadline(t), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.StatusCode, string(body)
 }

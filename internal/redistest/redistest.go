@@ -27,6 +27,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/library/internal/expiry"
 	"example.com/library/internal/patience"
 
 	"github.com/alicebob/miniredis/v2"
@@ -301,21 +302,7 @@ func ping(path string, deadline time.Time) error {
 func Embedded(t testing.TB) *redis.Client {
 	t.Helper()
 	server := miniredis.RunT(t)
-	ticker, done := time.NewTicker(5*time.Millisecond), make(chan struct{})
-	t.Cleanup(func() { ticker.Stop(); close(done) })
-	// The server's own way, ClockTTL, lets a key end in the middle of a script.
-	go func() {
-		last := time.Now()
-		for {
-			select {
-			case <-done:
-				return
-			case now := <-ticker.C:
-				server.FastForward(now.Sub(last))
-				last = now
-			}
-		}
-	}()
+	t.Cleanup(expiry.Run(server, 5*time.Millisecond))
 	return connect(t, "tcp", server.Addr())
 }
 
