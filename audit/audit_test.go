@@ -325,6 +325,7 @@ func TestWhatIsStrangeAndHarmlessIsNoFinding(t *testing.T) {
 		d := newDesk(t, rdb, names).furnish()
 		d.append("shelving:fetches", "orders", `[["r99","geb"]]`)
 		d.must(rdb.Set(d.ctx, key("notes"), "ours", 0).Err())
+		d.append("gateway:samples", "sample", "{}") // a gateway's, which belongs there
 		report := d.check(audit.Config{})
 		d.wants(report.Findings, audit.Finding{Kind: "order", Key: names.Fetches(), Book: "geb", Request: "r99"})
 		// The forged order is executed, and its book sent back.

@@ -37,8 +37,8 @@ func (k keys) bay(book string) string {
 // HASHes, and locks STRINGs.
 func (k keys) types() map[string]string {
 	types := map[string]string{
-		k.Events(): "stream",
-		k.loans():  "hash", k.fetching(): "hash", k.demand(): "hash", k.faded(): "hash", k.receipts(): "hash", k.olderReceipts(): "hash",
+		k.Events(): "stream", k.Samples(): "stream",
+		k.loans(): "hash", k.fetching(): "hash", k.demand(): "hash", k.faded(): "hash", k.receipts(): "hash", k.olderReceipts(): "hash",
 		k.Terms(): "hash", k.NotedTerms(): "hash", k.awaited(): "hash",
 		k.front(): "set",
 		k.clock(): "string", k.page(): "string", k.away(): "string",

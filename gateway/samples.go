@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"example.com/library/library"
 	"example.com/library/redisconn"
 
 	"github.com/redis/go-redis/v9"
@@ -25,14 +24,6 @@ const (
 	// handsMax is how many orders on their way are known, to tell how long they took.
 	handsMax = 10_000
 )
-
-// keys builds the names of the gateways' own keys.
-type keys struct{ library.Keys }
-
-// samples is a STREAM of what was so every few seconds, for the charts. Its ids are the
-// moments that the samples are for, so that of several gateways the first one adds a
-// moment's sample, and the others find it there. Field: sample (JSON).
-func (k keys) samples() string { return k.Key("gateway:samples") }
 
 // A sample is what was so at a moment, and what happened in the seconds before.
 type sample struct {
@@ -135,7 +126,7 @@ func (l *served) addSample(ctx context.Context, next sample) error {
 		return err
 	}
 	err = l.Redis.XAdd(ctx, &redis.XAddArgs{
-		Stream: keys{l.Keys}.samples(), MaxLen: samplesMax, ID: fmt.Sprintf("%d-1", next.At), Values: []string{"sample", string(text)},
+		Stream: l.Keys.Samples(), MaxLen: samplesMax, ID: fmt.Sprintf("%d-1", next.At), Values: []string{"sample", string(text)},
 	}).Err()
 	if err != nil && strings.Contains(err.Error(), "equal or smaller") {
 		return nil // another gateway was first
@@ -146,7 +137,7 @@ func (l *served) addSample(ctx context.Context, next sample) error {
 // showSamples tells what the charts show.
 func (s *Server) showSamples(w http.ResponseWriter, r *http.Request, l *served) error {
 	return s.lookUp(w, r, func(ctx context.Context) (any, error) {
-		entries, err := l.Redis.XRange(ctx, keys{l.Keys}.samples(), "-", "+").Result()
+		entries, err := l.Redis.XRange(ctx, l.Keys.Samples(), "-", "+").Result()
 		samples := []sample{}
 		for _, entry := range entries {
 			var one sample

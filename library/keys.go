@@ -50,6 +50,11 @@ func (k Keys) Terms() string { return k.Key("terms") }
 // since_ms, when they were written last.
 func (k Keys) NotedTerms() string { return k.Key("lending:terms") }
 
+// Samples is a STREAM of how the library stood every few seconds, for the gateways' charts.
+// Its ids are the moments that the samples are for, so that of several gateways the first
+// one adds a moment's sample, and the others find it there. Field: sample (JSON).
+func (k Keys) Samples() string { return k.Key("gateway:samples") }
+
 // Instance is a STRING with a time to live, the lock by which an instance holds
 // its name: a random token, then a JSON object with host, pid and since.
 func (k Keys) Instance(name string) string { return k.Key("instance:" + name) }

@@ -21,6 +21,7 @@ func TestEveryKeyOfTheLibraryHasItsPinnedName(t *testing.T) {
 		"Events":             keys.Events(),
 		"Terms":              keys.Terms(),
 		"NotedTerms":         keys.NotedTerms(),
+		"Samples":            keys.Samples(),
 		"Instance":           keys.Instance("worker1"),
 	}
 	want := map[string]string{
@@ -35,6 +36,7 @@ func TestEveryKeyOfTheLibraryHasItsPinnedName(t *testing.T) {
 		"Events":             "{main}:events",
 		"Terms":              "{main}:terms",
 		"NotedTerms":         "{main}:lending:terms",
+		"Samples":            "{main}:gateway:samples",
 		"Instance":           "{main}:instance:worker1",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -100,17 +100,31 @@ func (s *scene) do(actions ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
+// pageLeft is in an error that says that the page was left before it had answered.
+const pageLeft = "context with specified id"
+
 // await waits until the page says something somewhere.
 func (s *scene) await(selector, pattern string) {
 	s.t.Helper()
 	script := fmt.Sprintf(`[...document.querySelectorAll(%q)].some((e) => new RegExp(%q, "s").test(e.textContent))`, selector, pattern)
 	_, err := chromedp.Run(s.tab, chromedp.Poll[bool](script, chromedp.WithPollingTimeout(patience.Long)))
-	for err != nil && strings.Contains(err.Error(), "context with specified id") { // the page was left meanwhile
+	for err != nil && strings.Contains(err.Error(), pageLeft) {
 		_, err = chromedp.Run(s.tab, chromedp.Poll[bool](script, chromedp.WithPollingTimeout(patience.Long)))
 	}
 	if err != nil {
 		text, _ := chromedp.Run(s.tab, chromedp.Text("body")) // what it says is told as far as it says anything
 		s.t.Fatalf("%s does not say %q: %v; the page says:\n%s", selector, pattern, err, text)
+	}
+}
+
+// follow follows a link that is there, or comes. The page may draw it anew at any moment,
+// so it is looked for and clicked in one step.
+func (s *scene) follow(selector string) {
+	s.t.Helper()
+	script := fmt.Sprintf(`(() => { const a = document.querySelector(%q); a?.click(); return a !== null })()`, selector)
+	_, err := chromedp.Run(s.tab, chromedp.Poll[bool](script, chromedp.WithPollingTimeout(patience.Long)))
+	if err != nil && !strings.Contains(err.Error(), pageLeft) {
+		s.t.Fatalf("follow %s: %v", selector, err)
 	}
 }
 
@@ -136,12 +150,13 @@ func TestAnOrderIsSeenStepByStep(t *testing.T) {
 	s.ask("request", "bob", "alice-in-wonderland")
 	s.await("#chain", `denied.*unavailable`)
 
-	s.do(chromedp.Click(`#chain a[href^="/orders/"]`), chromedp.WaitVisible("#story"))
+	s.follow(`#chain a[href^="/orders/"]`)
+	s.do(chromedp.WaitVisible("#story"))
 	s.await("#story", `denied.*bob.*alice-in-wonderland.*worker1`)
 	s.do(chromedp.SetValue(`.search [name=q]`, "ann"), chromedp.Submit(`.search [name=q]`))
 	s.await("h1", `^ann$`)
 	s.await("table", `alice-in-wonderland.*in hand`)
-	s.do(chromedp.Click(`table a[href^="/books/"]`))
+	s.follow(`table a[href^="/books/"]`)
 	s.await("main", `is lent\s+to ann`)
 }
 
